@@ -1,0 +1,125 @@
+"""The disk budget: what goes first when room is short, and the gap record that says so.
+
+Order: what the city has confirmed (no loss), health, readings (every second pack, then three of four, then all),
+events, alarms. A pack goes whole or stays; none is rewritten; gap and began records stay.
+"""
+
+import sqlite3
+from typing import NamedTuple
+
+from gateway.contract import STREAMS, Gap
+from gateway.schema import CONFIRMED, N_MAX, WAITING, pack_id, pack_name
+
+CHUNK_PACKS = 64
+FULL_AT = 0.90  # of the budget: begin to give up
+REASON = "disk-budget"
+
+
+class _Step(NamedTuple):
+    stream: str
+    pick: str  # SQL over the pack's number, which is in the low bits of id
+
+
+_STEPS = (
+    _Step("health", "1"),
+    _Step("readings", "id & 1"),
+    _Step("readings", "id & 3 = 2"),
+    _Step("readings", "1"),
+    _Step("events", "1"),
+    _Step("alarms", "1"),
+)
+
+
+class Evicted(NamedTuple):
+    packs: int
+    gaps: dict[str, list[Gap]]  # by stream; empty when all of it was confirmed
+
+
+class Budget:
+    """Owned by the store; works inside the store's transaction."""
+
+    def __init__(self, db: sqlite3.Connection, pages_max: int) -> None:
+        self._db = db
+        self.pages_max = pages_max
+        self._limit_pages = pages_max
+        db.execute(f"PRAGMA max_page_count = {pages_max}")
+
+    def _pragma(self, name: str) -> int:
+        return int(self._db.execute(f"PRAGMA {name}").fetchone()[0])
+
+    @property
+    def used_pages(self) -> int:
+        return self._pragma("page_count") - self._pragma("freelist_count")
+
+    @property
+    def short(self) -> bool:
+        return self.used_pages > self._limit_pages * FULL_AT
+
+    def stop_growing(self) -> None:
+        """The file system is full although the budget is not: live within what the file has now."""
+        self._limit_pages = min(self._limit_pages, max(64, int(self._pragma("page_count") * 0.98)))
+
+    def grow_again(self) -> None:
+        self._limit_pages = self.pages_max
+
+    @property
+    def limited(self) -> bool:
+        return self._limit_pages < self.pages_max
+
+    def evict(self) -> Evicted:
+        """Give up one chunk, the least valuable first. packs is 0 when nothing is left to give up."""
+        confirmed = self._confirmed_ids()
+        if confirmed:
+            self._delete(confirmed)
+            return Evicted(len(confirmed), {})
+        for step in _STEPS:
+            rows = self._waiting_rows(step)
+            if rows:
+                self._delete([row[0] for row in rows])
+                return Evicted(len(rows), {step.stream: _gaps(rows, self._names())})
+        return Evicted(0, {})
+
+    def _confirmed_ids(self) -> list[int]:
+        for epoch_no, stream, acked in self._db.execute("SELECT epoch_no, stream, acked FROM streams"):
+            first = pack_id(epoch_no, STREAMS[stream], 0)
+            rows = self._db.execute(
+                "SELECT id FROM packs WHERE id > ? AND id <= ? LIMIT ?", (first, first + acked, CHUNK_PACKS)
+            ).fetchall()
+            if rows:
+                return [row[0] for row in rows]
+        rows = self._db.execute("SELECT id FROM packs WHERE state = ? LIMIT ?", (CONFIRMED, CHUNK_PACKS)).fetchall()
+        return [row[0] for row in rows]
+
+    def _waiting_rows(self, step: _Step) -> list[tuple[int, int, float | None, float | None]]:
+        for (epoch_no,) in self._db.execute("SELECT no FROM epochs ORDER BY no").fetchall():
+            first = pack_id(epoch_no, step.stream, 0)
+            rows = self._db.execute(
+                "SELECT id, records, wall + first_mono - mono, wall + last_mono - mono FROM packs"
+                f" WHERE id > ? AND id <= ? AND state = ? AND notice = 0 AND ({step.pick}) ORDER BY id LIMIT ?",
+                (first, first + N_MAX, WAITING, CHUNK_PACKS),
+            ).fetchall()
+            if rows:
+                return rows
+        return []
+
+    def _names(self) -> dict[int, str]:
+        """Epoch names, without the newest: a gap names its epoch only when it is another one."""
+        rows = self._db.execute("SELECT no, epoch FROM epochs ORDER BY no").fetchall()
+        return dict(rows[:-1])
+
+    def _delete(self, ids: list[int]) -> None:
+        self._db.executemany("DELETE FROM packs WHERE id = ?", [(row_id,) for row_id in ids])
+
+
+def _gaps(rows: list[tuple[int, int, float | None, float | None]], epochs: dict[int, str]) -> list[Gap]:
+    """One gap a run of neighbouring numbers."""
+    gaps: list[Gap] = []
+    for row_id, records, from_s, to_s in rows:
+        epoch_no, _, n = pack_name(row_id)
+        last = gaps[-1] if gaps else None
+        if last is not None and last.last == n - 1:
+            count = records + (last.records or 0)
+            gaps[-1] = Gap(REASON, last.first, n, count, last.from_s, to_s, last.epoch)
+        else:
+            gaps.append(Gap(REASON, n, n, records, from_s, to_s, epochs.get(epoch_no)))
+    return gaps

@@ -1,0 +1,141 @@
+"""Readings as compressed columns: how a pack lies in the store, and how it is opened again for the city.
+
+A body is zlib over msgpack over a list of columns, one for each (sensor, source, boot):
+[sensor, unit, source, boot, first t in ms after the label's mono, t deltas, seqs, kind, values, odd qualities].
+Values of doubles are kept as eight byte planes, because neighbouring readings differ in few bytes.
+"""
+
+import zlib
+from array import array
+from itertools import accumulate
+from typing import Any
+
+import msgspec
+
+from drivers.reading import Value
+from gateway.contract import Json, Label
+
+_to_msgpack = msgspec.msgpack.Encoder().encode
+_from_msgpack = msgspec.msgpack.Decoder().decode
+_to_json = msgspec.json.Encoder().encode
+_from_json = msgspec.json.Decoder(list[Json]).decode
+
+
+class Column:
+    """The readings of one sensor from one source and boot, while a pack is open. Plain lists: this is the hot path."""
+
+    __slots__ = ("boot", "monos", "odd", "sensor", "seqs", "source", "unit", "values")
+
+    def __init__(self, sensor: str, unit: str, source: str, boot: int) -> None:
+        self.sensor = sensor
+        self.unit = unit
+        self.source = source  # "" for a source that does not number
+        self.boot = boot
+        self.monos: list[float] = []
+        self.values: list[Value] = []
+        self.seqs: list[int] = []
+        self.odd: list[tuple[int, str]] = []  # (index, quality) where it is not good
+
+
+def encode_columns(columns: list[Column], label_mono: float) -> bytes:
+    return zlib.compress(_to_msgpack([_column_out(column, label_mono) for column in columns]), 1)
+
+
+def _column_out(column: Column, label_mono: float) -> list[object]:
+    origin_ms = round(label_mono * 1000)
+    times_ms = [round(mono * 1000) - origin_ms for mono in column.monos]
+    kind, values = _values_out(column.values)
+    head = [column.sensor, column.unit, column.source, column.boot]
+    return [*head, times_ms[0], _deltas(times_ms), _seqs_out(column.seqs), kind, values, column.odd]
+
+
+def _deltas(numbers: list[int]) -> list[int]:
+    return [b - a for a, b in zip(numbers, numbers[1:], strict=False)]
+
+
+def _seqs_out(seqs: list[int]) -> list[int]:
+    """[first, delta...], and only [first] when it counts on by one."""
+    if not seqs:
+        return []
+    deltas = _deltas(seqs)
+    return [seqs[0]] if deltas.count(1) == len(deltas) else [seqs[0], *deltas]
+
+
+def _values_out(values: list[Any]) -> tuple[str, object]:
+    if all(type(value) is float for value in values):
+        raw = array("d", values).tobytes()
+        return "d", b"".join([raw[i::8] for i in range(8)])
+    return "x", values  # bools and words as they are
+
+
+def _values_in(kind: str, stored: Any) -> list[Any]:
+    if kind == "x":
+        return list(stored)
+    count = len(stored) // 8
+    raw = bytearray(len(stored))
+    for i in range(8):
+        raw[i::8] = stored[i * count : (i + 1) * count]
+    return array("d", bytes(raw)).tolist()
+
+
+def reading_records(body: bytes, label: Label) -> bytes:
+    """The inside of a SenML pack (RFC 8428): `bt` in the first record unless the clock is unsure, `t` always.
+
+    Raises ValueError for a body that is not one of ours.
+    """
+    parts: list[str] = []
+    for column in _open(body):
+        _column_records(column, parts)
+    if parts and label.wall is not None:
+        parts[0] = f'{{"bt":{label.wall:.3f},{parts[0][1:]}'
+    return ",".join(parts).encode()
+
+
+def _open(body: bytes) -> list[list[Any]]:
+    try:
+        columns = _from_msgpack(zlib.decompress(body))
+    except (zlib.error, msgspec.MsgspecError) as error:
+        raise ValueError(f"a readings pack of the store cannot be opened: {error}") from None
+    if not isinstance(columns, list):
+        raise ValueError("a readings pack of the store holds no list of columns")
+    return columns
+
+
+def _column_records(column: list[Any], parts: list[str]) -> None:
+    sensor, unit, source, boot, first_ms, deltas, seqs, kind, stored, odd = column
+    name = _to_json(sensor).decode()
+    head = f'{{"n":{name},"u":"{unit}","t":' if unit else f'{{"n":{name},"t":'
+    times = accumulate(deltas, initial=first_ms)
+    values = _values_in(kind, stored)
+    texts = [f'"v":{value!r}' if type(value) is float else _other_value(value) for value in values]
+    if seqs:
+        tail = f',"src":"{source}/{boot}/'
+        first, *steps = seqs
+        numbers = accumulate(steps, initial=first) if steps else range(first, first + len(texts))
+        found = [f"{head}{t / 1000},{v}{tail}{n}\"}}" for t, v, n in zip(times, texts, numbers, strict=True)]
+    else:
+        found = [f"{head}{t / 1000},{v}}}" for t, v in zip(times, texts, strict=True)]
+    for index, quality in odd:
+        found[index] = f'{found[index][:-1]},"q":"{quality}"}}'
+    parts += found
+
+
+def _other_value(value: Value) -> str:
+    if isinstance(value, bool):
+        return '"vb":true' if value else '"vb":false'
+    return f'"vs":{_to_json(value).decode()}' if isinstance(value, str) else f'"v":{value!r}'
+
+
+def encode_records(records: list[Json]) -> bytes:
+    """Events, alarms, health, gaps: JSON, compressed only when it is worth it."""
+    plain = _to_json(records)
+    return zlib.compress(plain, 1) if len(plain) > 512 else plain
+
+
+def open_records(body: bytes) -> list[Json]:
+    """Raises ValueError."""
+    try:
+        return _from_json(body if body[:1] == b"[" else zlib.decompress(body))
+    except (zlib.error, msgspec.MsgspecError) as error:
+        raise ValueError(f"a pack of the store cannot be opened: {error}") from None
+

@@ -1,0 +1,185 @@
+"""What has happened and is not yet stored: open packs on the loop's side, and when they must go.
+
+Numbered sources (nodes, kiosks) are acknowledged by a cumulative mark, so whatever they sent goes into one commit
+together. Local readings (pins, polled meters) wait for their own, longer interval: that is their printed loss bound.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import msgspec
+
+from drivers.reading import GOOD, Reading
+from gateway.contract import PACK_BYTES_MAX, PACK_RECORDS_MAX, Json, Label, Record
+from gateway.packs import Column, encode_columns, encode_records
+
+EVENTS_PER_PACK = 50
+_URGENT_S = 0.01  # so that the commit is done within 20 ms
+_RECORD_OVERHEAD_B = 64
+_PACK_ROOM_B = PACK_BYTES_MAX - 4_000
+
+
+class Draft:
+    """A closed pack without its number. `body()` does the heavy work and is called by the storage thread."""
+
+    __slots__ = ("_columns", "_records", "first_mono", "is_notice", "label", "last_mono", "records", "stream")
+
+    def __init__(
+        self, stream: str, label: Label, columns: list[Column] | None = None, records: list[Json] | None = None
+    ) -> None:
+        """columns: a readings pack; records: anything else."""
+        self.stream = stream
+        self.label = label
+        self._columns = columns or []
+        self._records = records or []
+        self.records = sum(len(column.monos) for column in self._columns) + len(self._records)
+        self.is_notice = any("gap" in record or "began" in record for record in self._records)  # never thinned out
+        monos = [bound(column.monos) for column in self._columns for bound in (min, max)]
+        monos += [float(record.get("mono", label.mono)) for record in self._records]  # type: ignore[arg-type]
+        self.first_mono = min(monos, default=label.mono)
+        self.last_mono = max(monos, default=label.mono)
+
+    def body(self) -> bytes:
+        if self._columns:
+            return encode_columns(self._columns, self.label.mono)
+        return encode_records(self._records)
+
+
+class Work(NamedTuple):
+    """One commit: packs, how far each numbered source is in them, and state to keep across a restart."""
+
+    drafts: list[Draft]
+    marks: dict[str, tuple[int, int]] = {}
+    keep: dict[str, str | None] = {}
+
+
+class _Readings:
+    """Columns of one open readings pack."""
+
+    def __init__(self) -> None:
+        self.columns: dict[tuple[str, str, int], Column] = {}
+        self.count = 0
+        self.bytes = 0
+
+    def emptied(self) -> list[Column]:
+        columns = list(self.columns.values())
+        self.columns, self.count, self.bytes = {}, 0, 0
+        return columns
+
+    def add(self, sensor: str, unit: str, source: str, reading: Reading) -> None:
+        key = (sensor, source, reading.boot)
+        column = self.columns.get(key)
+        if column is None:
+            column = self.columns[key] = Column(sensor, unit, source, reading.boot)
+        value = reading.value
+        column.monos.append(reading.mono_s)
+        column.values.append(value)
+        if source:
+            column.seqs.append(reading.seq)
+        if reading.quality != GOOD:
+            column.odd.append((len(column.values) - 1, reading.quality))
+        self.count += 1
+        self.bytes += _RECORD_OVERHEAD_B + len(sensor) + len(source) + (len(value) if type(value) is str else 0)
+
+    @property
+    def full(self) -> bool:
+        return self.count >= PACK_RECORDS_MAX or self.bytes >= _PACK_ROOM_B
+
+
+class Pending:
+    """label: makes the label of a pack that closes now. commit_s: the numbered and the local interval."""
+
+    def __init__(self, label: Callable[[], Label], node_commit_s: float, commit_every_s: float) -> None:
+        self._label = label
+        self._numbered_s = node_commit_s
+        self._local_s = commit_every_s
+        self._numbered, self._local = _Readings(), _Readings()
+        self._records: dict[str, list[Json]] = {"alarms": [], "events": [], "health": []}
+        self._drafts: list[Draft] = []
+        self._marks: dict[str, tuple[int, int]] = {}
+        self._keep: dict[str, str | None] = {}
+        self._due_s: float | None = None
+        self._local_due_s: float | None = None
+        self.records = 0  # waiting here, for the back-pressure
+
+    def reading(self, sensor: str, unit: str, source: str, reading: Reading, now_s: float) -> None:
+        """source: "" for a reading that is not numbered."""
+        open_pack = self._numbered if source else self._local
+        open_pack.add(sensor, unit, source, reading)
+        self.records += 1
+        if reading.urgent:
+            self._by(now_s + _URGENT_S)
+            if not source:
+                self._local_due_s = now_s
+        elif source:
+            if self._due_s is None:
+                self._due_s = now_s + self._numbered_s
+        elif self._local_due_s is None:
+            self._local_due_s = now_s + self._local_s
+        if open_pack.full:
+            self._close(open_pack)
+
+    def record(self, stream: str, record: Record, now_s: float) -> None:
+        waiting = self._records[stream]
+        waiting.append(record.as_record())
+        self.records += 1
+        self._by(now_s + (_URGENT_S if stream != "health" else self._local_s))
+        if len(waiting) >= EVENTS_PER_PACK:
+            self._close_records(stream)
+
+    def keep(self, key: str, value: object) -> None:
+        """State that must be as new as the facts of the same commit. None forgets the key."""
+        self._keep[key] = None if value is None else msgspec.json.encode(value).decode()
+
+    def mark(self, source: str, boot: int, seq: int) -> None:
+        self._marks[source] = (boot, seq)
+
+    def _by(self, at_s: float) -> None:
+        if self._due_s is None or at_s < self._due_s:
+            self._due_s = at_s
+
+    def hurry(self, now_s: float) -> None:
+        """A source's ring is half full of what is not durable."""
+        self._by(now_s)
+
+    def due_in_s(self, now_s: float) -> float | None:
+        """Seconds until `take` has something to do, None for never."""
+        times = [at for at in (self._due_s, self._local_due_s) if at is not None]
+        return max(0.0, min(times) - now_s) if times else None
+
+    def seal(self) -> None:
+        """Close what is open, so that one label is true for all of it (clock known, clock stepped)."""
+        self._close(self._numbered)
+        self._close(self._local)
+        for stream in self._records:
+            self._close_records(stream)
+
+    def take(self, now_s: float, *, everything: bool = False) -> Work | None:
+        """What is due now, as one commit; None when nothing is."""
+        due = everything or (self._due_s is not None and now_s >= self._due_s)
+        local_due = everything or (self._local_due_s is not None and now_s >= self._local_due_s)
+        if not due and not local_due:
+            return None
+        if local_due:
+            self._close(self._local)
+            self._local_due_s = None
+        self._close(self._numbered)
+        for stream in self._records:
+            self._close_records(stream)
+        self._due_s = None
+        return self._emptied()
+
+    def _emptied(self) -> Work | None:
+        work = Work(self._drafts, self._marks, self._keep)
+        self._drafts, self._marks, self._keep = [], {}, {}
+        self.records = self._local.count
+        return work if work.drafts or work.marks or work.keep else None
+
+    def _close(self, open_pack: _Readings) -> None:
+        if open_pack.count:
+            self._drafts.append(Draft("readings", self._label(), open_pack.emptied()))
+
+    def _close_records(self, stream: str) -> None:
+        if self._records[stream]:
+            self._drafts.append(Draft(stream, self._label(), records=self._records[stream]))
+            self._records[stream] = []

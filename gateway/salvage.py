@@ -1,0 +1,165 @@
+"""The files beside the database, and what can be saved when it is broken.
+
+A broken file is renamed, never deleted. What the city has not confirmed is read out of it number by number and keeps its own
+epoch and numbers; what cannot be read becomes a gap record that names that epoch.
+"""
+
+import json
+import os
+import shutil
+import sqlite3
+from pathlib import Path
+
+from gateway.contract import STREAMS, Gap, Label, rfc3339
+from gateway.packs import open_records, reading_records
+from gateway.schema import WAITING, pack_id
+
+BALLAST_BYTES = 4_000_000
+_COLUMNS = 14
+_GAP_RECORDS_MAX = 200  # ranges named one by one; beyond it neighbouring ranges are joined
+REASON = "corrupt"
+
+_Row = tuple[object, ...]
+
+
+class Aside:
+    """The files beside the database: ballast against a full disk, heads against an unreadable one."""
+
+    def __init__(self, database: Path) -> None:
+        self._database = database
+        self._ballast = database.with_name("ballast")
+        self.heads_file = database.with_name("heads.json")
+
+    def lay_ballast(self) -> None:
+        if not self._ballast.exists() or self._ballast.stat().st_size < BALLAST_BYTES:
+            self._ballast.write_bytes(bytes(BALLAST_BYTES))
+
+    def drop_ballast(self) -> None:
+        self._ballast.unlink(missing_ok=True)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether the disk has so much room again that the ballast may be laid and the file may grow."""
+        return shutil.disk_usage(self._database.parent).free > 64_000_000 + BALLAST_BYTES
+
+    def note_heads(self, body: dict[str, object]) -> None:
+        draft = self.heads_file.with_suffix(".new")
+        draft.write_text(json.dumps(body))
+        os.replace(draft, self.heads_file)
+
+    def set_database_aside(self, label: Label) -> Path:
+        """Rename the three files; returns the new name of the database itself."""
+        stamp = rfc3339(label.wall)[:19].replace(":", "") if label.wall is not None else f"boot{label.boot}"
+        aside = self._database.with_name(f"{self._database.name}.corrupt-{stamp}-{int(label.mono)}")
+        for suffix in ("", "-wal", "-shm"):
+            found = self._database.with_name(self._database.name + suffix)
+            if found.exists():
+                found.rename(aside.with_name(aside.name + suffix))
+        return aside
+
+
+class Salvaged:
+    """What was read out of a set-aside file (or, when it is gone, only its last noted heads)."""
+
+    def __init__(self) -> None:
+        self.epoch: str | None = None
+        self.heads: dict[str, int] | None = None
+        self.tables: dict[str, list[_Row]] = {}
+        self.packs: list[_Row] = []
+        self.gaps: dict[str, list[Gap]] = {}
+
+    def restore(self, db: sqlite3.Connection) -> None:
+        """Put it into a fresh database, inside the caller's transaction."""
+        for table, rows in self.tables.items():
+            if rows:
+                marks = ",".join("?" * len(rows[0]))
+                db.executemany(f"INSERT OR REPLACE INTO {table} VALUES ({marks})", rows)
+        db.executemany(f"INSERT INTO packs VALUES ({','.join('?' * _COLUMNS)})", self.packs)
+
+
+def last_heads(heads_file: Path) -> Salvaged:
+    """What the note beside the database still knows; empty when there is none."""
+    found = Salvaged()
+    try:
+        note = json.loads(heads_file.read_text())
+        found.epoch, found.heads = str(note["epoch"]), {name: int(note["heads"][name]) for name in STREAMS}
+        epoch_no = int(note["epoch_no"])
+        found.tables["epochs"] = [(epoch_no, found.epoch, "salvaged", None)]
+        found.tables["streams"] = [
+            (epoch_no, index, found.heads[name], int(note["acked"][name])) for index, name in enumerate(STREAMS)
+        ]
+        found.tables["box"] = [(key, str(value)) for key, value in note["box"].items()]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return Salvaged()
+    return found
+
+
+def salvage(aside: Path | None, heads_file: Path) -> Salvaged:
+    """Read what the city has not confirmed out of a broken file; name what cannot be read as gaps."""
+    found = last_heads(heads_file)
+    db = sqlite3.connect(aside) if aside else None
+    if db:
+        for table in ("epochs", "streams", "sources", "keep", "box"):
+            rows = _readable(db, f"SELECT * FROM {table}")
+            if rows:
+                found.tables[table] = rows
+    epochs = {int(str(row[0])): str(row[1]) for row in found.tables.get("epochs", [])}
+    if not epochs:
+        return Salvaged()
+    newest = max(epochs)
+    found.epoch = epochs[newest]
+    found.heads = {}
+    for epoch_no, stream, head, acked in _integers(found.tables.get("streams", [])):
+        name = STREAMS[stream]
+        if epoch_no == newest:
+            found.heads[name] = head
+        lost = _read_packs(db, found, epoch_no, name, acked, head)
+        found.gaps.setdefault(name, []).extend(
+            Gap(REASON, first, last, None, epoch=epochs.get(epoch_no)) for first, last in lost
+        )
+    found.gaps = {name: gaps for name, gaps in found.gaps.items() if gaps}
+    if db:
+        db.close()
+    return found
+
+
+def _integers(rows: list[_Row]) -> list[tuple[int, int, int, int]]:
+    return [(int(str(a)), int(str(b)), int(str(c)), int(str(d))) for a, b, c, d in rows]
+
+
+def _readable(db: sqlite3.Connection, statement: str) -> list[_Row]:
+    try:
+        return db.execute(statement).fetchall()
+    except sqlite3.DatabaseError:
+        return []
+
+
+def _read_packs(
+    db: sqlite3.Connection | None, found: Salvaged, epoch_no: int, stream: str, acked: int, head: int
+) -> list[tuple[int, int]]:
+    """Take over every waiting pack that opens; returns the ranges that are lost."""
+    lost: list[tuple[int, int]] = []
+    for n in range(acked + 1, head + 1):
+        rows = _readable(db, f"SELECT * FROM packs WHERE id = {pack_id(epoch_no, stream, n)}") if db else []
+        if rows and _opens(stream, rows[0]):
+            found.packs.append(rows[0])
+        elif lost and (lost[-1][1] == n - 1 or len(lost) >= _GAP_RECORDS_MAX):
+            lost[-1] = (lost[-1][0], n)
+        else:
+            lost.append((n, n))
+    return lost
+
+
+def _opens(stream: str, row: _Row) -> bool:
+    """A page may be readable and wrong all the same: the body has to open as what it is."""
+    state, notice, body = row[1], row[2], row[-1]
+    if state != WAITING or not isinstance(body, bytes) or len(row) != _COLUMNS:
+        return False
+    try:
+        if stream == "readings" and not notice:
+            reading_records(body, Label(0, 0.0, None, "unsure", None, ""))
+        else:
+            open_records(body)
+    except (ValueError, TypeError, AssertionError):
+        return False
+    return True

@@ -1,0 +1,101 @@
+"""Tables and migrations, by sqlite-utils: the only file that imports it, and only inside `migrate`.
+
+Importing sqlite-utils costs 20-30 MB and half a second, so the daemon never does: it compares `user_version` and, when
+that differs, runs this file as a short process of its own.
+
+packs.id is epoch_no << 48 | stream << 44 | n: one integer key, so that a commit touches one page a stream.
+"""
+
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+from gateway.contract import STREAMS
+
+SCHEMA_VERSION = 1
+PAGE_BYTES = 4096
+_EPOCH_SHIFT, _STREAM_SHIFT = 48, 44
+N_MAX = (1 << _STREAM_SHIFT) - 1
+
+# packs.state
+WAITING, CONFIRMED, REJECTED = 0, 1, 2
+
+
+def pack_id(epoch_no: int, stream: str, n: int) -> int:
+    return epoch_no << _EPOCH_SHIFT | STREAMS.index(stream) << _STREAM_SHIFT | n
+
+
+def pack_name(row_id: int) -> tuple[int, str, int]:
+    """(epoch_no, stream, n) of a pack's id."""
+    return row_id >> _EPOCH_SHIFT, STREAMS[row_id >> _STREAM_SHIFT & 0xF], row_id & N_MAX
+
+
+class SchemaError(Exception):
+    """The database cannot be brought to this program's schema: found, expected, what to do."""
+
+
+def version_of(path: Path) -> int:
+    connection = sqlite3.connect(path)
+    try:
+        return int(connection.execute("PRAGMA user_version").fetchone()[0])
+    finally:
+        connection.close()
+
+
+def ensure(path: Path) -> None:
+    """Bring the file to SCHEMA_VERSION in a process of its own. Raises SchemaError, sqlite3.DatabaseError."""
+    found = version_of(path) if path.exists() else 0
+    if found == SCHEMA_VERSION:
+        return
+    if found > SCHEMA_VERSION:
+        raise SchemaError(
+            f"{path}: schema {found} found, {SCHEMA_VERSION} expected: it was written by a newer Linli; "
+            "install that version again, or move the file away to begin a new epoch"
+        )
+    done = subprocess.run(
+        [sys.executable, "-m", "gateway.schema", str(path)], capture_output=True, text=True, timeout=120, check=False
+    )
+    if done.returncode:
+        raise SchemaError(f"{path}: the schema could not be upgraded from {found}: {done.stderr.strip()[-500:]}")
+
+
+def migrate(path: Path) -> None:
+    """Apply what is missing, each step in a transaction of its own."""
+    import sqlite_utils
+    from sqlite_utils.migrations import Migrations
+
+    migrations = Migrations("linli")
+
+    @migrations()
+    def m001_first(db: sqlite_utils.Database) -> None:
+        for statement in _FIRST:
+            db.execute(statement)
+        db.execute("PRAGMA user_version = 1")
+
+    connection = sqlite3.connect(path, isolation_level=None)
+    try:
+        connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
+        connection.execute("PRAGMA journal_mode = WAL")
+        migrations.apply(sqlite_utils.Database(connection))
+    finally:
+        connection.close()
+
+
+_FIRST = (
+    # one value a key: boot, boot_id, starts, clean, hours, synced_boot
+    "CREATE TABLE box (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT",
+    "CREATE TABLE epochs (no INTEGER PRIMARY KEY, epoch TEXT NOT NULL UNIQUE, why TEXT NOT NULL, prev TEXT) STRICT",
+    "CREATE TABLE streams (epoch_no INTEGER NOT NULL, stream INTEGER NOT NULL, head INTEGER NOT NULL,"
+    " acked INTEGER NOT NULL, PRIMARY KEY (epoch_no, stream)) STRICT",
+    "CREATE TABLE packs (id INTEGER PRIMARY KEY, state INTEGER NOT NULL, notice INTEGER NOT NULL,"
+    " records INTEGER NOT NULL, boot INTEGER NOT NULL, mono REAL NOT NULL, wall REAL, clock TEXT NOT NULL, err_s REAL,"
+    " cfg TEXT NOT NULL, first_mono REAL NOT NULL, last_mono REAL NOT NULL, hour INTEGER NOT NULL,"
+    " body BLOB NOT NULL) STRICT",
+    "CREATE TABLE sources (source TEXT PRIMARY KEY, boot INTEGER NOT NULL, seq INTEGER NOT NULL) STRICT",
+    "CREATE TABLE keep (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT",
+)
+
+
+if __name__ == "__main__":
+    migrate(Path(sys.argv[1]))

@@ -1,0 +1,379 @@
+"""Keeps packs, their numbers, the sources' marks and the state that must survive a restart.
+
+SQLite, WAL, synchronous=FULL: what `commit` returned from is on the disk. Numbers come from the database inside the
+same transaction, so they have no holes. Synchronous and owned by one thread (gateway/storage.py).
+"""
+
+import json
+import random
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from gateway.budget import Budget
+from gateway.contract import STREAMS, Began, Gap, Json, Label, Record
+from gateway.pending import Draft, Work
+from gateway.salvage import Aside, Salvaged, salvage
+from gateway.schema import CONFIRMED, PAGE_BYTES, REJECTED, WAITING, ensure, pack_id
+
+_INSERT = "INSERT INTO packs VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+_EVICTIONS_MAX = 32  # chunks a commit may give up before it admits that the disk is full
+_PRUNE_PACKS = 200
+HOUR_S = 3600.0
+
+
+class StoreStalled(Exception):
+    """The disk does not take it now; nothing was committed and everything may be tried again."""
+
+
+class StoreCorrupt(Exception):
+    """The file is broken; it has to be set aside."""
+
+
+class Confirm(NamedTuple):
+    """What the city said it holds of one epoch. reject: (n, why)."""
+
+    epoch: str
+    upto: dict[str, int] = {}
+    also: dict[str, list[tuple[int, int]]] = {}
+    reject: dict[str, list[tuple[int, str]]] = {}
+    pruned: dict[str, list[tuple[int, int]]] = {}
+
+
+class Store:
+    """path: the database. label: makes the label of a notice written now. dice: names epochs."""
+
+    def __init__(
+        self,
+        path: Path,
+        label: Callable[[], Label],
+        dice: random.Random,
+        *,
+        budget_mb: float = 4000,
+        confirmed_days: float = 7,
+        polled: bool = False,
+    ) -> None:
+        self.path = path
+        self._label = label
+        self._dice = dice
+        self._pages_max = max(128, int(budget_mb * 1e6) // PAGE_BYTES)
+        self._confirmed_h = confirmed_days * 24
+        self._polled = polled
+        self._hour_from_s: float | None = None
+        self.commits = 0
+        self.generation = 0  # counts files: readers reopen when it moves
+        self.trouble = ""
+        self._aside = Aside(path)
+        self._boot = (0, "")
+
+    # -- opening -----------------------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Raises SchemaError, StoreStalled. A broken file is set aside and a new epoch begins."""
+        lost_file = not self.path.exists() and self._aside.heads_file.exists()
+        try:
+            self._connect()
+        except sqlite3.DatabaseError as error:
+            if not _is_corrupt(error):
+                raise StoreStalled(f"{self.path}: cannot be opened: {error}") from error
+            self._renew(str(error))
+        if not self._db.execute("SELECT 1 FROM epochs").fetchone():
+            rescued = salvage(None, self._aside.heads_file) if lost_file else None
+            self._begin_epoch("reset" if lost_file else "new", rescued)
+        self._read_epoch()
+        self._note_start()
+
+    def _connect(self) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        if self.path.exists():
+            _quick_check(self.path)
+        ensure(self.path)
+        self.path.chmod(0o600)
+        self._db = sqlite3.connect(self.path, isolation_level=None, timeout=5, check_same_thread=False)
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "secure_delete=OFF", "journal_size_limit=16777216"):
+            self._db.execute(f"PRAGMA {pragma}")
+        self._budget = Budget(self._db, self._pages_max)
+        self._aside.lay_ballast()
+
+    def renew(self, why: str) -> None:
+        """After StoreCorrupt: set the file aside, save what can be read, begin a new epoch."""
+        self._db.close()
+        self._renew(why)
+        self._read_epoch()
+        with self._transaction():
+            self._set_box(clean=0, boot=self._boot[0], boot_id=self._boot[1], starts=self.starts)
+        self.generation += 1
+
+    def _renew(self, why: str) -> None:
+        self.trouble = f"the database was broken ({why}) and was set aside; a new epoch began"
+        aside = self._aside.set_database_aside(self._label())
+        self._connect()
+        self._begin_epoch("corrupt", salvage(aside, self._aside.heads_file))
+
+    def _read_epoch(self) -> None:
+        self.epoch_no, self.epoch = self._db.execute("SELECT no, epoch FROM epochs ORDER BY no DESC LIMIT 1").fetchone()
+
+    def _begin_epoch(self, why: str, rescued: Salvaged | None) -> None:
+        """The first pack of every stream says why. What could be saved of the old file keeps its own numbers."""
+        epoch = f"{self._dice.getrandbits(32):08x}"
+        label = self._label()
+        began = Began(why, rescued.epoch, rescued.heads) if rescued and rescued.epoch else Began(why)
+        with self._transaction():
+            if rescued:
+                rescued.restore(self._db)
+            self.epoch_no = int(self._db.execute("SELECT coalesce(max(no), 0) + 1 FROM epochs").fetchone()[0])
+            prev = rescued.epoch if rescued else None
+            self._db.execute("INSERT INTO epochs VALUES (?,?,?,?)", (self.epoch_no, epoch, why, prev))
+            rows = [(self.epoch_no, index, 0, 0) for index in range(len(STREAMS))]
+            self._db.executemany("INSERT INTO streams VALUES (?,?,?,?)", rows)
+            drafts = [Draft(stream, label, records=[began.as_record()]) for stream in STREAMS]
+            for stream, gaps in (rescued.gaps if rescued else {}).items():
+                drafts.append(Draft(stream, label, records=[gap.as_record() for gap in gaps]))
+            self._insert(drafts)
+
+    def _note_start(self) -> None:
+        """Starts, and the loss bound of polled readings after an unclean end."""
+        with self._transaction():
+            self.unclean = self.box("clean", "1") == "0"
+            self.starts = int(self.box("starts", "0")) + 1
+            self._set_box(starts=self.starts, clean=0)
+            if self.unclean and self._polled:
+                self._insert([Draft("readings", self._label(), records=[self._polled_loss().as_record()])])
+
+    def _polled_loss(self) -> Gap:
+        first = pack_id(self.epoch_no, "readings", 0)
+        row = self._db.execute(
+            "SELECT wall + last_mono - mono FROM packs WHERE id > ? AND id <= ? ORDER BY id DESC LIMIT 1",
+            (first, first + self.heads()["readings"]),
+        ).fetchone()
+        return Gap("polled-loss", from_s=row[0] if row else None, to_s=self._label().wall)
+
+    def boot_number(self, kernel_boot_id: str) -> int:
+        """This machine boot's number: counts on when the kernel's boot id is another than last time."""
+        boot = int(self.box("boot", "0"))
+        if self.box("boot_id") != kernel_boot_id:
+            boot += 1
+            with self._transaction():
+                self._set_box(boot=boot, boot_id=kernel_boot_id)
+        self._boot = (boot, kernel_boot_id)
+        return boot
+
+    # -- committing ---------------------------------------------------------------------------------------------
+
+    def commit(self, works: Iterable[Work], confirms: Iterable[Confirm] = ()) -> None:
+        """All of it or nothing. Raises StoreStalled (try again) or StoreCorrupt (call `renew`)."""
+        works, confirms = list(works), list(confirms)
+        for _ in range(_EVICTIONS_MAX):
+            try:
+                self._commit_once(works, confirms)
+                self.trouble = ""
+                return
+            except sqlite3.DatabaseError as error:
+                if _is_corrupt(error):
+                    raise StoreCorrupt(str(error)) from error
+                if getattr(error, "sqlite_errorname", "") != "SQLITE_FULL":
+                    self.trouble = f"the disk does not take what is to be stored: {error}"
+                    raise StoreStalled(self.trouble) from error
+                self._make_room()
+        self.trouble = "the disk is full and nothing is left to give up; free some room on it"
+        raise StoreStalled(self.trouble)
+
+    def _commit_once(self, works: list[Work], confirms: list[Confirm]) -> None:
+        with self._transaction():
+            if self._budget.short:
+                self._evict()
+            self._insert([draft for work in works for draft in work.drafts])
+            for work in works:
+                self._db.executemany(
+                    "INSERT INTO sources VALUES (?,?,?) ON CONFLICT DO UPDATE SET boot=excluded.boot, seq=excluded.seq",
+                    [(source, *mark) for source, mark in work.marks.items()],
+                )
+                for key, value in work.keep.items():
+                    self._set_keep(key, value)
+            for confirm in confirms:
+                self._confirm(confirm)
+        self.commits += 1
+
+    def _insert(self, drafts: list[Draft]) -> None:
+        if not drafts:
+            return
+        heads = self.heads()
+        hour = int(self.box("hours", "0"))
+        rows = []
+        for draft in drafts:
+            heads[draft.stream] += 1
+            row_id = pack_id(self.epoch_no, draft.stream, heads[draft.stream])
+            rows.append((row_id, WAITING, int(draft.is_notice), draft.records, *msgspec.structs.astuple(draft.label),
+                         draft.first_mono, draft.last_mono, hour, draft.body()))  # fmt: skip
+        self._db.executemany(_INSERT, rows)
+        self._db.executemany(
+            "UPDATE streams SET head = ? WHERE epoch_no = ? AND stream = ?",
+            [(heads[stream], self.epoch_no, STREAMS.index(stream)) for stream in {draft.stream for draft in drafts}],
+        )
+
+    def _evict(self) -> int:
+        given_up = self._budget.evict()
+        for stream, gaps in given_up.gaps.items():
+            self._insert([Draft(stream, self._label(), records=[gap.as_record() for gap in gaps])])
+        return given_up.packs
+
+    def _make_room(self) -> None:
+        """After SQLITE_FULL: the ballast first, so that there is room to delete in."""
+        if self._budget.used_pages < self._pages_max * 0.98:
+            self._budget.stop_growing()
+        try:
+            self._aside.drop_ballast()
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            with self._transaction():
+                self._evict()
+        except (OSError, sqlite3.OperationalError) as error:
+            self.trouble = f"the disk is full: {error}"
+
+    def _confirm(self, confirm: Confirm) -> None:
+        row = self._db.execute("SELECT no FROM epochs WHERE epoch = ?", (confirm.epoch,)).fetchone()
+        if row is None:
+            return
+        epoch_no = int(row[0])
+        self._db.executemany(
+            "UPDATE streams SET acked = max(acked, min(head, ?)) WHERE epoch_no = ? AND stream = ?",
+            [(upto, epoch_no, STREAMS.index(stream)) for stream, upto in confirm.upto.items()],
+        )
+        for stream, ranges in confirm.also.items():
+            self._db.executemany(
+                "UPDATE packs SET state = ? WHERE id BETWEEN ? AND ? AND state = ?",
+                [(CONFIRMED, pack_id(epoch_no, stream, a), pack_id(epoch_no, stream, b), WAITING) for a, b in ranges],
+            )
+        for stream, rejected in confirm.reject.items():
+            self._reject(epoch_no, confirm.epoch, stream, rejected)
+        for stream, ranges in confirm.pruned.items():
+            self._notice(stream, [Gap("pruned", a, b, None, epoch=self._other(confirm.epoch)) for a, b in ranges])
+
+    def _reject(self, epoch_no: int, epoch: str, stream: str, rejected: list[tuple[int, str]]) -> None:
+        """Quarantine, say so in the stream and raise a health record; the pack stays on the box."""
+        for n, why in rejected:
+            found = self._db.execute(
+                "UPDATE packs SET state = ? WHERE id = ? AND state = ? AND notice = 0 RETURNING records",
+                (REJECTED, pack_id(epoch_no, stream, n), WAITING),
+            ).fetchone()
+            if found:
+                self._notice(stream, [Gap(f"rejected: {why}"[:200], n, n, found[0], epoch=self._other(epoch))])
+                label = self._label()
+                data: Json = {"value": n, "stream": stream, "epoch": epoch, "why": why}
+                self._insert([Draft("health", label, records=[Record("pack.rejected", stream, label.mono, data).as_record()])])
+
+    def _other(self, epoch: str) -> str | None:
+        return epoch if epoch != self.epoch else None
+
+    def _notice(self, stream: str, gaps: list[Gap]) -> None:
+        self._insert([Draft(stream, self._label(), records=[gap.as_record() for gap in gaps])])
+
+    # -- upkeep ---------------------------------------------------------------------------------------------------
+
+    def upkeep(self) -> None:
+        """Each minute or so: operating hours, what was confirmed long enough ago, ballast, heads beside the file."""
+        now_s = self._label().mono
+        if self._hour_from_s is None:
+            self._hour_from_s = now_s
+        with self._transaction():
+            if now_s - self._hour_from_s >= HOUR_S:
+                self._hour_from_s = now_s
+                self._set_box(hours=int(self.box("hours", "0")) + 1)
+            self._prune()
+        self._note_heads()
+        if self._budget.limited and self._aside.has_room:
+            self._aside.lay_ballast()
+            self._budget.grow_again()
+
+    def _prune(self) -> None:
+        """By operating hours, not by the wall: a lying clock must not delete anything."""
+        before = int(self.box("hours", "0")) - self._confirmed_h
+        for epoch_no, stream, acked in self._db.execute("SELECT epoch_no, stream, acked FROM streams").fetchall():
+            first = pack_id(epoch_no, STREAMS[stream], 0)
+            rows = self._db.execute(
+                "SELECT id, hour FROM packs WHERE id > ? AND id <= ? ORDER BY id LIMIT ?",
+                (first, first + acked, _PRUNE_PACKS),
+            ).fetchall()
+            self._db.executemany("DELETE FROM packs WHERE id = ?", [(i,) for i, hour in rows if hour < before])
+
+    def _note_heads(self) -> None:
+        """So that even a wholly unreadable file leaves word of how far it had got."""
+        box = {key: self.box(key, "0") for key in ("boot", "boot_id", "starts", "hours")}
+        body = {"epoch": self.epoch, "epoch_no": self.epoch_no, "heads": self.heads(), "acked": self.acked()}
+        self._aside.note_heads({**body, "box": box})
+
+    def close(self) -> None:
+        """A clean end: nothing polled was lost."""
+        with self._transaction():
+            self._set_box(clean=1)
+        self._note_heads()
+        self._db.close()
+
+    # -- looking ---------------------------------------------------------------------------------------------------
+
+    def heads(self) -> dict[str, int]:
+        return self._of_streams("head")
+
+    def acked(self) -> dict[str, int]:
+        return self._of_streams("acked")
+
+    def _of_streams(self, column: str) -> dict[str, int]:
+        rows = self._db.execute(f"SELECT stream, {column} FROM streams WHERE epoch_no = ?", (self.epoch_no,))
+        return {STREAMS[stream]: value for stream, value in rows}
+
+    def marks(self) -> dict[str, tuple[int, int]]:
+        """How far each numbered source is durable: {source: (boot, seq)}."""
+        return {source: (boot, seq) for source, boot, seq in self._db.execute("SELECT * FROM sources")}
+
+    def kept(self) -> dict[str, object]:
+        """State kept by earlier work, as it was given."""
+        return {key: json.loads(value) for key, value in self._db.execute("SELECT key, value FROM keep")}
+
+    def box(self, key: str, default: str = "") -> str:
+        row = self._db.execute("SELECT value FROM box WHERE key = ?", (key,)).fetchone()
+        return str(row[0]) if row else default
+
+    # -- small things --------------------------------------------------------------------------------------------------
+
+    def _set_box(self, **values: object) -> None:
+        self._db.executemany(
+            "INSERT INTO box VALUES (?,?) ON CONFLICT DO UPDATE SET value = excluded.value",
+            [(key, str(value)) for key, value in values.items()],
+        )
+
+    def _set_keep(self, key: str, value: str | None) -> None:
+        if value is None:
+            self._db.execute("DELETE FROM keep WHERE key = ?", (key,))
+        else:
+            self._db.execute(
+                "INSERT INTO keep VALUES (?,?) ON CONFLICT DO UPDATE SET value = excluded.value", (key, value)
+            )
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._db.execute("COMMIT")
+        except BaseException:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
+
+
+def _quick_check(path: Path) -> None:
+    db = sqlite3.connect(path)
+    try:
+        found = db.execute("PRAGMA quick_check(1)").fetchone()[0]
+    finally:
+        db.close()
+    if found != "ok":
+        raise sqlite3.DatabaseError(f"quick_check: {found}")
+
+
+def _is_corrupt(error: sqlite3.DatabaseError) -> bool:
+    name = getattr(error, "sqlite_errorname", "")
+    return name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")) or str(error).startswith("quick_check")
