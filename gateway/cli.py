@@ -1,0 +1,87 @@
+"""The command `linli`: one line per sub-command; only the module of the one that is called is imported.
+
+Each module offers `add_arguments(parser)` and `run(args) -> int`. Exit codes: 0 good, 1 a check failed, 2 wrong use.
+The simulator's modules stand here by name alone: the gateway itself never imports the simulator.
+"""
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import NamedTuple
+
+GOOD, CHECK_FAILED, WRONG_USE = 0, 1, 2
+
+
+class Command(NamedTuple):
+    module: str
+    help: str
+
+
+COMMANDS = {
+    "demo": Command("simulator.demo", "a whole centre on this machine, with a page to look at"),
+    "run": Command("gateway.run", "the gateway: linli run SITE --state DIR"),
+    "check": Command("gateway.check", "every mistake in a site file, and what to do about it"),
+    "doctor": Command("gateway.doctor", "try every bus, pin, sensor, clock, disk and the broker"),
+    "db": Command("gateway.db", "look inside the gateway's database"),
+    "outbox": Command("gateway.outbox", "what waits for the city, and since when"),
+    "simulate": Command("simulator.simulate", "a building's hardware, byte for byte and pin for pin"),
+    "city": Command("simulator.city", "the city's ledger: keep, check and acknowledge what arrives"),
+    "verify": Command("simulator.verify", "compare the simulator's truth with the city's ledger"),
+    "bench": Command("simulator.bench", "measure the README's figures on this machine"),
+    "chaos": Command("simulator.chaos", "seeded faults against a running centre, then the promises"),
+}
+DEMO_EXTRA = {"rich", "iotcore"}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments:
+        print(overview(), file=sys.stderr)
+        return WRONG_USE
+    name, *rest = arguments
+    if name in ("-h", "--help", "help"):
+        print(overview())
+        return GOOD
+    if name == "--version":
+        print(f"linli {version()}")
+        return GOOD
+    if name not in COMMANDS:
+        print(f"linli: no command '{name}'; it is one of: {', '.join(COMMANDS)}.", file=sys.stderr)
+        print("`linli --help` says what each is for.", file=sys.stderr)
+        return WRONG_USE
+    return call(name, rest)
+
+
+def overview() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {command.help}" for name, command in COMMANDS.items()]
+    return "\n".join(["usage: linli COMMAND ...", "", *lines, "", "`linli COMMAND --help` lists its arguments."])
+
+
+def version() -> str:
+    from importlib.metadata import version as installed  # 20 ms that only --version pays
+
+    return installed("linli")
+
+
+def call(name: str, arguments: Sequence[str]) -> int:
+    """Import the command's module and run it. argparse itself leaves with 2 when the arguments are wrong."""
+    command = COMMANDS[name]
+    try:
+        module = importlib.import_module(command.module)
+        parser = argparse.ArgumentParser(prog=f"linli {name}", description=command.help)
+        module.add_arguments(parser)
+        code: int = module.run(parser.parse_args(arguments))
+        sys.stdout.flush()
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] not in DEMO_EXTRA:
+            raise
+        print(f"linli {name} needs {error.name} of the extra 'demo', which is not installed here.", file=sys.stderr)
+        print(f"Use `./dev linli {name}`, which brings it along, or install linli[demo].", file=sys.stderr)
+        return WRONG_USE
+    except BrokenPipeError:  # `linli db ... | head`: the reader has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return GOOD
+    return code
