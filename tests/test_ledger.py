@@ -7,6 +7,7 @@ and must come to the same words.
 import gzip
 import json
 import sqlite3
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,16 @@ READING = {"n": "basement/main/flow", "u": "m3/s", "t": 0, "v": 0.25}
 
 
 def pack(n, *records, stream="readings", epoch=EPOCH, **changes):
-    body = {"v": 1, "stream": stream, "epoch": epoch, "n": n, "boot": 7, "mono": 12.5, "clock": "ntp", "cfg": "ab12cd34"}
+    body = {
+        "v": 1,
+        "stream": stream,
+        "epoch": epoch,
+        "n": n,
+        "boot": 7,
+        "mono": 12.5,
+        "clock": "ntp",
+        "cfg": "ab12cd34",
+    }
     body |= {"records": list(records) or [READING]} | changes
     return f"up/{stream}", json.dumps(body).encode()
 
@@ -54,8 +64,11 @@ def word(upto, also=(), missing=(), reject=()):
 
 RULES = [
     ("packs in order are held up to the last", [pack(1), pack(2), pack(3)], word(3)),
-    ("a hole stops upto, is missing, and what lies beyond is also", [pack(1), pack(4), pack(5)],
-     word(1, [[4, 5]], [[2, 3]])),
+    (
+        "a hole stops upto, is missing, and what lies beyond is also",
+        [pack(1), pack(4), pack(5)],
+        word(1, [[4, 5]], [[2, 3]]),
+    ),
     ("the first pack missing leaves upto at nothing", [pack(2)], word(0, [[2, 2]], [[1, 1]])),
     ("any order comes to the same", [pack(5), pack(1), pack(4)], word(1, [[4, 5]], [[2, 3]])),
     ("a filled hole joins the ranges", [pack(1), pack(3), pack(2)], word(3)),
@@ -65,32 +78,59 @@ RULES = [
     ("a gap may come before the packs around it", [gap(5, 2, 4), pack(1)], word(5)),
     ("what a gap named may still come", [pack(1), gap(4, 2, 3), pack(3)], word(4)),
     ("gaps may overlap", [pack(1), gap(5, 2, 4), gap(8, 3, 6), pack(7)], word(8)),
-    ("named numbers are not called held", [pack(1), pack(3), pack(5), gap(6, 4, 4)],
-     word(1, [[3, 3], [5, 6]], [[2, 2]])),
+    (
+        "named numbers are not called held",
+        [pack(1), pack(3), pack(5), gap(6, 4, 4)],
+        word(1, [[3, 3], [5, 6]], [[2, 2]]),
+    ),
     ("a gap of a polled bus names no numbers", [pack(1), pack(2, {"gap": {"reason": "polled-loss"}})], word(2)),
     ("a status tells a lost tail", [pack(1), status(readings=4)], word(1, (), [[2, 4]])),
     ("a head below what is held says nothing", [pack(1), pack(2), status(readings=1)], word(2)),
     ("a head is never taken back", [pack(1), status(1, readings=4), status(2, readings=2)], word(1, (), [[2, 4]])),
     ("health tells a lost tail", [pack(1), health(1, readings=3)], word(1, (), [[2, 3]])),
-    ("a restored ledger asks for the tail it forgot", [pack(1), pack(2), status(readings=900)],
-     word(2, (), [[3, 900]])),
-    ("a status of a session that is over is not believed", [pack(1), status(5, readings=2), status(4, readings=9)],
-     word(1, (), [[2, 2]])),
-    ("packs of an older epoch do not fill holes of this one", [pack(1), pack(3), status(), pack(2, epoch=OLDER)],
-     word(1, [[3, 3]], [[2, 2]])),
-    ("a gap may name numbers of an older epoch only", [pack(1), pack(4), other_gap(5, OLDER, 2, 3)],
-     word(1, [[4, 5]], [[2, 3]])),
-    ("what cannot be used is rejected and not asked for", [pack(1), pack(2, v=2), pack(4)],
-     word(1, [[4, 4]], [[3, 3]], [{"n": 2, "why": "version: 2, expected 1"}])),
+    (
+        "a restored ledger asks for the tail it forgot",
+        [pack(1), pack(2), status(readings=900)],
+        word(2, (), [[3, 900]]),
+    ),
+    (
+        "a status of a session that is over is not believed",
+        [pack(1), status(5, readings=2), status(4, readings=9)],
+        word(1, (), [[2, 2]]),
+    ),
+    (
+        "packs of an older epoch do not fill holes of this one",
+        [pack(1), pack(3), status(), pack(2, epoch=OLDER)],
+        word(1, [[3, 3]], [[2, 2]]),
+    ),
+    (
+        "a gap may name numbers of an older epoch only",
+        [pack(1), pack(4), other_gap(5, OLDER, 2, 3)],
+        word(1, [[4, 5]], [[2, 3]]),
+    ),
+    (
+        "what cannot be used is rejected and not asked for",
+        [pack(1), pack(2, v=2), pack(4)],
+        word(1, [[4, 4]], [[3, 3]], [{"n": 2, "why": "version: 2, expected 1"}]),
+    ),
     ("a gap settles what was rejected", [pack(1), pack(2, v=2), gap(3, 2, 2)], word(3)),
     ("a good copy settles what was rejected", [pack(1), pack(2, v=2), pack(2)], word(2)),
     ("a bad copy of what is held changes nothing", [pack(1), pack(1, v=2)], word(1)),
-    ("a gap for numbers to come is not believed", [pack(1), gap(2, 2, 90)],
-     word(1, reject=[{"n": 2, "why": "schema: gap up to 90 in pack 2"}])),
-    ("a backward gap is not believed", [pack(1), gap(9, 5, 2)],
-     word(1, reject=[{"n": 9, "why": "schema: gap from 5 to 2"}])),
-    ("a pack on another stream's topic is rejected", [pack(1), ("up/readings", pack(2, stream="events")[1])],
-     word(1, reject=[{"n": 2, "why": "stream: 'events' on the topic of 'readings'"}])),
+    (
+        "a gap for numbers to come is not believed",
+        [pack(1), gap(2, 2, 90)],
+        word(1, reject=[{"n": 2, "why": "schema: gap up to 90 in pack 2"}]),
+    ),
+    (
+        "a backward gap is not believed",
+        [pack(1), gap(9, 5, 2)],
+        word(1, reject=[{"n": 9, "why": "schema: gap from 5 to 2"}]),
+    ),
+    (
+        "a pack on another stream's topic is rejected",
+        [pack(1), ("up/readings", pack(2, stream="events")[1])],
+        word(1, reject=[{"n": 2, "why": "stream: 'events' on the topic of 'readings'"}]),
+    ),
     ("unknown fields, record types and members are kept", [pack(1, {"type": "x.y.v9", "new": {}}, later=[1])], word(1)),
     ("gzip is told by its first bytes", [(pack(1)[0], gzip.compress(pack(1)[1]))], word(1)),
 ]
@@ -185,8 +225,10 @@ def test_one_who_comes_back_is_told_everything_at_once(ledger):
 def test_two_gateways_do_not_hear_of_each_other(ledger):
     play(ledger, [pack(1)], "box-1")
     play(ledger, [pack(2)], "box-2")
-    assert words(ledger) == {("box-1", EPOCH): {"readings": word(1)},
-                             ("box-2", EPOCH): {"readings": word(0, [[2, 2]], [[1, 1]])}}
+    assert words(ledger) == {
+        ("box-1", EPOCH): {"readings": word(1)},
+        ("box-2", EPOCH): {"readings": word(0, [[2, 2]], [[1, 1]])},
+    }
 
 
 def test_a_new_epoch_tells_how_far_the_old_one_had_got(ledger):
@@ -225,9 +267,25 @@ def test_a_copy_written_another_way_is_no_conflict(ledger):
     assert (ledger.counts["copies"], ledger.counts["conflicts"]) == (1, 0)
 
 
-BROKEN = [b"", b"{", b"[]", b"\xff\xfe", b"null", b'{"v":1}', b"[" * 100_000, b"\x1f\x8b", b"\x1f\x8bgarbage!!!!",
-          gzip.compress(b"x" * (5 << 20)), gzip.compress(pack(1)[1])[:-6], pack(0)[1], pack(-1)[1], pack(1.5)[1],
-          pack(1 << 60)[1], pack(1, epoch="UPPER123")[1], b'{"v":1e999}']
+BROKEN = [
+    b"",
+    b"{",
+    b"[]",
+    b"\xff\xfe",
+    b"null",
+    b'{"v":1}',
+    b"[" * 100_000,
+    b"\x1f\x8b",
+    b"\x1f\x8bgarbage!!!!",
+    gzip.compress(b"x" * (5 << 20)),
+    gzip.compress(pack(1)[1])[:-6],
+    pack(0)[1],
+    pack(-1)[1],
+    pack(1.5)[1],
+    pack(1 << 60)[1],
+    pack(1, epoch="UPPER123")[1],
+    b'{"v":1e999}',
+]
 
 
 @pytest.mark.parametrize("payload", BROKEN, ids=range(len(BROKEN)))
@@ -246,8 +304,18 @@ def test_cut_json_is_rejected_by_the_name_at_its_head(ledger):
     assert told["reject"][0]["why"].startswith("json")
 
 
-@pytest.mark.parametrize("topic", ["other/v1/box-1/up/events", "linli/v1/BOX/up/events", "linli/v1/box-1/down/ack",
-                                   "linli/v1/box-1/up/", "linli/v1/box-1/up/a/b", "linli/v1//up/events", "linli/v1"])
+@pytest.mark.parametrize(
+    "topic",
+    [
+        "other/v1/box-1/up/events",
+        "linli/v1/BOX/up/events",
+        "linli/v1/box-1/down/ack",
+        "linli/v1/box-1/up/",
+        "linli/v1/box-1/up/a/b",
+        "linli/v1//up/events",
+        "linli/v1",
+    ],
+)
 def test_a_topic_outside_the_contract_is_counted(ledger, topic):
     ledger.take(topic, pack(1, stream="events")[1], 0.0)
     assert ledger.counts["strange topics"] == 1
@@ -315,4 +383,4 @@ def test_spans_are_a_set_of_numbers(ranges, bound):
     holes = [n for first, last in spans.holes(bound) for n in range(first, last + 1)]
     assert holes == [n for n in range(1, bound + 1) if n not in naive]
     listed = list(spans.ranges())
-    assert all(a[1] + 1 < b[0] for a, b in zip(listed, listed[1:], strict=False)), "touching ranges are one"
+    assert all(a[1] + 1 < b[0] for a, b in pairwise(listed)), "touching ranges are one"
