@@ -50,7 +50,8 @@ GATEWAY_ORDER = (
     # to the city, and what keeps it
     "uplink", "courier", "reader", "storage", "store", "salvage", "budget", "pending", "packs", "schema",
     # the site file
-    "config", "site_writer", "alarm_rules", "site_rules", "site_reader", "site_tables", "site_types", "site_lines", "conditions",
+    "config", "site_writer", "alarm_rules", "site_rules", "site_reader", "site_tables", "site_types", "site_lines",
+    "conditions",
     # words for all
     "clock", "contract", "notify", "words", "paths",
 )  # fmt: skip
