@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from simulator.ledger_file import lock, open_file
+from simulator.ledger_file import LedgerError, lock, open_file
 from simulator.parcels import (
     PLAIN_BYTES_MAX,
     Gap,
@@ -105,7 +105,11 @@ class Ledger:
     def __init__(self, path: Path, root: str = "linli", *, watching: bool = False) -> None:
         self._prefix = f"{root}/v1/"
         self._lock = None if watching else lock(path)
-        self._db = open_file(path, watching=watching)
+        try:
+            self._db = open_file(path, watching=watching)
+        except LedgerError:
+            self._unlock()
+            raise
         self._in_transaction = False
         self.counts: Counter[str] = Counter(dict(self._db.execute("SELECT name, value FROM counts")))
         self.streams: dict[tuple[str, str, str], Stream] = {}
@@ -157,6 +161,9 @@ class Ledger:
     def close(self) -> None:
         self.commit()
         self._db.close()
+        self._unlock()
+
+    def _unlock(self) -> None:
         if self._lock is not None:
             self._lock.close()
 

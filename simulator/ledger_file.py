@@ -50,15 +50,27 @@ def open_file(path: Path, *, watching: bool) -> sqlite3.Connection:
     where = path.absolute().as_uri() + ("?mode=ro" if watching else "")
     try:
         db = sqlite3.connect(where, uri=True, isolation_level=None, timeout=5.0)
-        version = db.execute("PRAGMA user_version").fetchone()[0]
-        if not watching and version == 0 and not db.execute("SELECT 1 FROM sqlite_schema").fetchone():
-            db.execute("PRAGMA journal_mode = WAL")
-            db.executescript(f"BEGIN;{_TABLES}PRAGMA user_version = {VERSION};COMMIT;")
-            version = VERSION
-        db.execute("PRAGMA synchronous = FULL")
     except sqlite3.Error as error:
         raise LedgerError(f"{path}: {error}; expected a ledger, or a place where one can be made") from None
-    if version != VERSION:
+    try:
+        version = _prepared(db, watching=watching)
+        if version != VERSION:
+            raise LedgerError(f"{path}: version {version} found, a ledger of version {VERSION} expected; name another")
+    except sqlite3.Error as error:
         db.close()
-        raise LedgerError(f"{path}: version {version} found, a ledger of version {VERSION} expected; name another file")
+        raise LedgerError(f"{path}: {error}; expected a ledger; name another file") from None
+    except LedgerError:
+        db.close()
+        raise
     return db
+
+
+def _prepared(db: sqlite3.Connection, *, watching: bool) -> int:
+    """The file's version; an empty file becomes a ledger first."""
+    version = int(db.execute("PRAGMA user_version").fetchone()[0])
+    if not watching and version == 0 and not db.execute("SELECT 1 FROM sqlite_schema").fetchone():
+        db.execute("PRAGMA journal_mode = WAL")
+        db.executescript(f"BEGIN;{_TABLES}PRAGMA user_version = {VERSION};COMMIT;")
+        version = VERSION
+    db.execute("PRAGMA synchronous = FULL")
+    return version

@@ -188,6 +188,6 @@ class Relay:
             if not data:
                 writer.write_eof()
                 return
+            way.bytes += len(data)
             writer.write(data)
             await writer.drain()
-            way.bytes += len(data)

@@ -7,6 +7,7 @@ and must come to the same words.
 import gzip
 import json
 import sqlite3
+from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
 
@@ -183,7 +184,7 @@ def test_nothing_is_acknowledged_before_its_commit(ledger):
 
 def test_what_was_acknowledged_is_in_the_file(tmp_path, ledger):
     play(ledger, [pack(1)])
-    with sqlite3.connect(tmp_path / "city.db") as other:
+    with closing(sqlite3.connect(tmp_path / "city.db")) as other:
         row = other.execute("SELECT gateway, epoch, stream, n, boot, mono, clock, records, body FROM packs").fetchone()
     assert row == ("box-1", EPOCH, "readings", 1, 7, 12.5, "ntp", 1, pack(1)[1])
 
@@ -357,8 +358,9 @@ def test_a_file_that_is_no_ledger_is_left_alone(tmp_path: Path, content):
     if content:
         path.write_bytes(content)
     else:
-        with sqlite3.connect(path) as other:
-            other.execute("CREATE TABLE theirs (x)")
+        other = sqlite3.connect(path)
+        other.execute("CREATE TABLE theirs (x)")
+        other.close()
     before = path.read_bytes()
     with pytest.raises(LedgerError):
         Ledger(path)
