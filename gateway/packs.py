@@ -112,7 +112,7 @@ def _column_records(column: list[Any], parts: list[str]) -> None:
         tail = f',"src":"{source}/{boot}/'
         first, *steps = seqs
         numbers = accumulate(steps, initial=first) if steps else range(first, first + len(texts))
-        found = [f"{head}{t / 1000},{v}{tail}{n}\"}}" for t, v, n in zip(times, texts, numbers, strict=True)]
+        found = [f'{head}{t / 1000},{v}{tail}{n}"}}' for t, v, n in zip(times, texts, numbers, strict=True)]
     else:
         found = [f"{head}{t / 1000},{v}}}" for t, v in zip(times, texts, strict=True)]
     for index, quality in odd:
@@ -138,4 +138,3 @@ def open_records(body: bytes) -> list[Json]:
         return _from_json(body if body[:1] == b"[" else zlib.decompress(body))
     except (zlib.error, msgspec.MsgspecError) as error:
         raise ValueError(f"a pack of the store cannot be opened: {error}") from None
-

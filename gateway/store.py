@@ -263,7 +263,9 @@ class Store:
                 self._notice(stream, [Gap(f"rejected: {why}"[:200], n, n, found[0], epoch=self._other(epoch))])
                 label = self._label()
                 data: Json = {"value": n, "stream": stream, "epoch": epoch, "why": why}
-                self._insert([Draft("health", label, records=[Record("pack.rejected", stream, label.mono, data).as_record()])])
+                self._insert(
+                    [Draft("health", label, records=[Record("pack.rejected", stream, label.mono, data).as_record()])]
+                )
 
     def _other(self, epoch: str) -> str | None:
         return epoch if epoch != self.epoch else None

@@ -1,0 +1,277 @@
+"""Which pack goes next, how much may be under way, and what the city's word means. No thread, no socket, no clock.
+
+Live alarms, then events, live readings and health, then the backlog. The store is the only queue: the courier holds cursors, a
+small window of what is under way and a bounded list of what the city asked to see again.
+"""
+
+import random
+from collections import deque
+from typing import NamedTuple
+
+from gateway.contract import STREAMS, Ack
+from gateway.reader import Reader, Row
+from gateway.schema import pack_id, pack_name
+from gateway.store import Confirm
+
+_FETCH = 16
+_AGAIN_MAX = 20_000  # packs asked for again and waiting; the ledger repeats what did not fit
+_RECENT_S = 10.0
+_ALLOWANCE_MIN_B = 16_384  # of backlog under way on an unknown link
+_ALLOWANCE_MAX_B = 4_000_000
+_QUEUED_LOW_S, _QUEUED_HIGH_S = 0.05, 0.1  # P3: an alarm waits at most so long behind the backlog
+_LIVE_SLOTS = 2  # of the window that the backlog leaves free
+
+
+class Lane:
+    """A range of one stream still to be handed out: at < n <= upto."""
+
+    def __init__(self, epoch_no: int, stream: str, at: int, upto: int) -> None:
+        self.epoch_no, self.stream, self.at, self.upto = epoch_no, stream, at, upto
+        self._rows: deque[Row] = deque()
+
+    def next(self, reader: Reader) -> Row | None:
+        """The next waiting pack. Numbers that went in the meantime are passed over."""
+        if not self._rows and self.at < self.upto:
+            self._rows.extend(reader.after(self.epoch_no, self.stream, self.at, self.upto, _FETCH))
+            if not self._rows:
+                self.at = self.upto
+        if not self._rows:
+            return None
+        row = self._rows.popleft()
+        self.at = row.n
+        return row
+
+    @property
+    def left(self) -> bool:
+        return self.at < self.upto or bool(self._rows)
+
+    def holds(self, n: int) -> bool:
+        return self.at < n <= self.upto
+
+
+class Parcel(NamedTuple):
+    """What to publish now."""
+
+    row: Row
+    backlog: bool
+
+
+class _UnderWay(NamedTuple):
+    row_id: int
+    size: int
+    backlog: bool
+    since_s: float
+
+
+class Courier:
+    """One for each connection. dice: jitter of the re-sending. confirm: "city" or "broker"."""
+
+    def __init__(self, reader: Reader, dice: random.Random, confirm: str, window: int, resend_s: float, now_s: float):
+        self._reader = reader
+        self._dice = dice
+        self._by_broker = confirm == "broker"
+        self._window = max(window, _LIVE_SLOTS + 1)
+        self._resend_s = resend_s
+        streams = reader.streams()
+        self.epochs = reader.epochs()
+        self.epoch_no = max(self.epochs)
+        self.heads = {stream: streams[self.epoch_no, stream][0] for stream in STREAMS}
+        self._acked = {key: acked for key, (_, acked) in streams.items()}
+        self._tops = {key: head for key, (head, _) in streams.items()}
+        self._live = {s: Lane(self.epoch_no, s, self.heads[s], self.heads[s]) for s in STREAMS}
+        self._backlog = [Lane(no, s, acked, head) for (no, s), (head, acked) in streams.items() if acked < head]
+        self._backlog.sort(key=lambda lane: (STREAMS.index(lane.stream), lane.epoch_no))
+        self._again: deque[int] = deque()
+        self._again_ids: set[int] = set()
+        self._recent: dict[int, float] = {}
+        self._under_way: dict[int, _UnderWay] = {}
+        self._backlog_b = 0
+        self._allowance_b = _ALLOWANCE_MIN_B
+        self._rtt_min_s = 1e9
+        self._shrunk_s = now_s
+        self._next_resend_s = now_s + self._jittered()
+        self._sent_before = dict(self._acked)
+        self._told_pruned: set[int] = set()
+        self._by_puback: dict[tuple[int, str], set[int]] = {}
+        self.refused = ""
+
+    def _jittered(self) -> float:
+        return self._resend_s * self._dice.uniform(0.9, 1.2)
+
+    # -- what goes next ------------------------------------------------------------------------------------------
+
+    def stored(self, heads: dict[str, int]) -> None:
+        """The store has more now."""
+        self.heads = heads
+        for stream, head in heads.items():
+            self._live[stream].upto = head
+            self._tops[self.epoch_no, stream] = head
+
+    def next(self, now_s: float) -> Parcel | None:
+        """The next pack to publish, None when there is none or no room for it. Raises sqlite3.DatabaseError."""
+        if len(self._under_way) >= self._window:
+            return None
+        for stream in STREAMS:
+            row = self._live[stream].next(self._reader)
+            if row:
+                return Parcel(row, backlog=False)
+        if now_s >= self._next_resend_s:
+            self._resend(now_s)
+        if len(self._under_way) >= self._window - _LIVE_SLOTS or self._backlog_b >= self._allowance_b:
+            return None
+        return self._next_again() or self._next_backlog()
+
+    def _next_again(self) -> Parcel | None:
+        while self._again:
+            row_id = self._again.popleft()
+            self._again_ids.discard(row_id)
+            row = self._reader.one(*pack_name(row_id))
+            if row:
+                return Parcel(row, backlog=True)
+        return None
+
+    def _next_backlog(self) -> Parcel | None:
+        while self._backlog:
+            lane = self._backlog[0]
+            lane.at = max(lane.at, self._acked[lane.epoch_no, lane.stream])
+            row = lane.next(self._reader)
+            if row:
+                return Parcel(row, backlog=True)
+            self._backlog.pop(0)
+        return None
+
+    def _resend(self, now_s: float) -> None:
+        """Sent one period ago or earlier and still not confirmed: the broker may have dropped it."""
+        self._next_resend_s = now_s + self._jittered()
+        for key, upto in self._sent_before.items():
+            acked = self._acked[key]
+            if acked < upto and not any((lane.epoch_no, lane.stream) == key for lane in self._backlog):
+                self._backlog.append(Lane(*key, acked, upto))
+        self._sent_before = {key: self._handed_out(key) for key in self._acked}
+
+    def _handed_out(self, key: tuple[int, str]) -> int:
+        return self._live[key[1]].at if key[0] == self.epoch_no else self._tops[key]
+
+    # -- what became of it ---------------------------------------------------------------------------------------
+
+    def sent(self, mid: int, parcel: Parcel, size: int, now_s: float) -> None:
+        self._under_way[mid] = _UnderWay(parcel.row.id, size, parcel.backlog, now_s)
+        self._backlog_b += size if parcel.backlog else 0
+        self._recent[parcel.row.id] = now_s
+        while self._recent and now_s - next(iter(self._recent.values())) > _RECENT_S:
+            del self._recent[next(iter(self._recent))]
+
+    def puback(self, mid: int, accepted: bool, now_s: float) -> None:
+        """The broker's answer. It moves the window; only with confirm = "broker" does it confirm anything."""
+        was = self._under_way.pop(mid, None)
+        if was is None:
+            return
+        if was.backlog:
+            self._backlog_b -= was.size
+            self._learn(now_s - was.since_s, was.size, now_s)
+        if not accepted:
+            self._ask_again(was.row_id)
+        elif self._by_broker:
+            epoch_no, stream, n = pack_name(was.row_id)
+            self._by_puback.setdefault((epoch_no, stream), set()).add(n)
+
+    def _learn(self, rtt_s: float, size: int, now_s: float) -> None:
+        """Delay-based: grow while nothing queues on the link, shrink when more than 100 ms of ours does."""
+        self._rtt_min_s = min(self._rtt_min_s, rtt_s)
+        queued_s = rtt_s - self._rtt_min_s
+        if queued_s < _QUEUED_LOW_S:
+            self._allowance_b = min(_ALLOWANCE_MAX_B, self._allowance_b + size)
+        elif queued_s > _QUEUED_HIGH_S and now_s - self._shrunk_s > rtt_s:
+            self._shrunk_s = now_s
+            self._allowance_b = max(_ALLOWANCE_MIN_B, int(self._allowance_b * 0.6))
+
+    def broker_confirms(self) -> list[Confirm]:
+        """With confirm = "broker": what PUBACKs confirmed since the last call, `upto` where they are contiguous."""
+        found: list[Confirm] = []
+        for key, numbers in self._by_puback.items():
+            epoch_no, stream = key
+            acked = self._acked[key]
+            also = [n for n in numbers if n > acked]
+            while acked + 1 in numbers:
+                acked += 1
+            self._acked[key] = acked
+            left = sorted(n for n in also if n > acked)
+            self._by_puback[key] = set(left)
+            found.append(Confirm(self.epochs[epoch_no], {stream: acked}, {stream: [(n, n) for n in left]}))
+        self._by_puback = {key: numbers for key, numbers in self._by_puback.items() if numbers}
+        return found
+
+    # -- the city's word -----------------------------------------------------------------------------------------
+
+    def ack(self, ack: Ack, now_s: float) -> Confirm | None:
+        """What the store has to note; None (and `refused` says why) when the ledger speaks of what we never sent."""
+        self.refused = ""
+        epoch_no = next((no for no, epoch in self.epochs.items() if epoch == ack.epoch), None)
+        if epoch_no is None:
+            self.refused = f"epoch {ack.epoch} is not ours; ours is {self.epochs[self.epoch_no]}"
+            return None
+        upto: dict[str, int] = {}
+        also: dict[str, list[tuple[int, int]]] = {}
+        pruned: dict[str, list[tuple[int, int]]] = {}
+        reject: dict[str, list[tuple[int, str]]] = {}
+        for stream, said in ack.streams.items():
+            key = (epoch_no, stream)
+            top = self._tops.get(key, 0)
+            if max([said.upto, *(last for _, last in (*said.also, *said.missing))]) > top:
+                self.refused = f"{stream}: the ledger speaks of numbers beyond our head {top}"
+                continue
+            self._acked[key] = max(self._acked[key], said.upto)
+            upto[stream] = said.upto
+            also[stream] = said.also
+            reject[stream] = [
+                (n, str(item.get("why", ""))) for item in said.reject if isinstance(n := item.get("n"), int)
+            ]
+            pruned[stream] = self._missing(key, said.missing, now_s)
+        return Confirm(ack.epoch, upto, also, reject, pruned)
+
+    def _missing(self, key: tuple[int, str], ranges: list[tuple[int, int]], now_s: float) -> list[tuple[int, int]]:
+        """Queue what is still here; returns the ranges that are not."""
+        pruned: list[tuple[int, int]] = []
+        for first, last in ranges:
+            here = self._reader.numbers(*key, first, last, _AGAIN_MAX)
+            for n in here:
+                if not self._will_go_anyway(key, n, now_s):
+                    self._ask_again(pack_id(*key, n))
+            if len(here) < min(last - first + 1, _AGAIN_MAX):
+                pruned += self._gone(key, first, last, set(here))
+        return pruned
+
+    def _will_go_anyway(self, key: tuple[int, str], n: int, now_s: float) -> bool:
+        row_id = pack_id(*key, n)
+        if now_s - self._recent.get(row_id, -_RECENT_S) < _RECENT_S or row_id in self._again_ids:
+            return True
+        return any((lane.epoch_no, lane.stream) == key and lane.holds(n) for lane in self._backlog)
+
+    def _ask_again(self, row_id: int) -> None:
+        if len(self._again) < _AGAIN_MAX and row_id not in self._again_ids:
+            self._again.append(row_id)
+            self._again_ids.add(row_id)
+
+    def _gone(self, key: tuple[int, str], first: int, last: int, here: set[int]) -> list[tuple[int, int]]:
+        """Ranges of first..last that the store no longer has, each told once a connection."""
+        gone: list[tuple[int, int]] = []
+        for n in range(first, min(last, first + _AGAIN_MAX) + 1):
+            row_id = pack_id(*key, n)
+            if n in here or row_id in self._told_pruned:
+                continue
+            self._told_pruned.add(row_id)
+            if gone and gone[-1][1] == n - 1:
+                gone[-1] = (gone[-1][0], n)
+            else:
+                gone.append((n, n))
+        return gone
+
+    # -- for health and doctor -----------------------------------------------------------------------------------
+
+    @property
+    def idle(self) -> bool:
+        """Nothing under way and nothing to hand out."""
+        return not (self._under_way or self._again or any(lane.left for lane in (*self._live.values(), *self._backlog)))
+
+    def acked(self) -> dict[str, int]:
+        return {stream: self._acked[self.epoch_no, stream] for stream in STREAMS}

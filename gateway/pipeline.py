@@ -1,0 +1,198 @@
+"""The whole flow, START HERE: what drivers read becomes records, alarms and deeds.
+
+`handle` is the one method that every fact passes: it keeps the fact, asks the detector and the alarms, lets the
+reactions act at once, and leaves the rest (commit, publish) to the threads behind `pending`.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import msgspec
+
+from drivers.kinds import KINDS
+from drivers.outputs import Output
+from drivers.reading import Event, Fact, Lost, Reading, Value
+from gateway.alarms import Alarms, Change
+from gateway.contract import Json, Label, Record, rfc3339
+from gateway.detector import Detector
+from gateway.pending import Pending
+from gateway.reactions import Action, Reactions
+
+GPIO = "gpio"
+
+
+class Role(NamedTuple):
+    """A sensor of the site file: the role given to a point."""
+
+    sensor: str
+    point: str
+    kind: str
+    every_s: float = 60.0
+    deadband: float = 0.0
+    valid: tuple[float, float] | None = None
+
+
+class _Sensor:
+    """A role, what it needs at each reading, and its latest value."""
+
+    __slots__ = ("deadband", "every_s", "id", "is_contact", "last_s", "scored", "source", "unit", "valid", "value", "watched")
+
+    def __init__(self, role: Role, watched: bool, scored: bool) -> None:
+        kind = KINDS.get(role.kind)
+        source = role.point.partition(":")[0]
+        self.id = role.sensor
+        self.source = "" if source == GPIO else source
+        self.unit = kind.unit if kind else ""
+        self.is_contact = bool(kind and kind.is_contact)
+        self.every_s, self.deadband, self.valid = role.every_s, role.deadband, role.valid
+        self.watched, self.scored = watched, scored
+        self.value: Value | None = None
+        self.last_s = float("-inf")
+
+    def worth_reporting(self, reading: Reading) -> bool:
+        """Sampling is not reporting: a local sensor is reported on change and at least every `every_s`."""
+        if self.value is None or reading.mono_s - self.last_s >= self.every_s:
+            return True
+        if isinstance(reading.value, float) and isinstance(self.value, float):
+            return abs(reading.value - self.value) > self.deadband
+        return reading.value != self.value
+
+
+class Pipeline:
+    """label: the wall as the packs see it. outputs: {name: Output} of the site file."""
+
+    def __init__(
+        self,
+        roles: list[Role],
+        alarms: Alarms,
+        reactions: Reactions,
+        outputs: dict[str, Output],
+        detector: Detector,
+        pending: Pending,
+        mono_s: Callable[[], float],
+        label: Callable[[], Label],
+    ) -> None:
+        self._alarms = alarms
+        self._reactions = reactions
+        self._outputs = outputs
+        self._detector = detector
+        self._model = next(iter(alarms.models()), "")
+        self._pending = pending
+        self._mono_s = mono_s
+        self._label = label
+        scored = {sensor for sensors in alarms.models().values() for sensor in sensors}
+        self._sensors = {
+            role.point: _Sensor(role, alarms.watches(role.sensor), role.sensor in scored) for role in roles
+        }
+        self.alarm_changes = 0
+
+    # -- the one method ---------------------------------------------------------------------------------------------
+
+    def handle(self, facts: list[Fact]) -> None:
+        """Everything that one source had to say at once, in its order."""
+        now_s = self._mono_s()
+        for fact in facts:
+            if type(fact) is Reading:
+                self._reading(fact, now_s)
+            elif type(fact) is Event:
+                self._pending.record("events", _event_record(fact), now_s)
+            elif type(fact) is Lost:
+                self._pending.record("events", _lost_record(fact), now_s)
+        self._mark(facts[-1])
+
+    def _reading(self, reading: Reading, now_s: float) -> None:
+        sensor = self._sensors.get(reading.point) or self._stranger(reading.point)
+        if not sensor.source and not sensor.worth_reporting(reading):
+            return
+        if sensor.valid and isinstance(reading.value, float) and not sensor.valid[0] <= reading.value <= sensor.valid[1]:
+            reading = reading._replace(quality="range")
+        changed = sensor.value != reading.value
+        sensor.value, sensor.last_s = reading.value, reading.mono_s
+        self._pending.reading(sensor.id, sensor.unit, sensor.source, reading, now_s)
+        if sensor.is_contact and changed:
+            self._pending.keep(f"level:{sensor.id}", reading.value)
+        if sensor.scored and isinstance(reading.value, float):
+            self._detector.feed(sensor.id, reading.value, reading.mono_s)
+        if sensor.watched:
+            src = f"{sensor.source}/{reading.boot}/{reading.seq}" if reading.seq else None
+            self._changed(self._alarms.reading(sensor.id, reading.value, reading.mono_s, now_s, src), now_s)
+
+    def _mark(self, last: Fact) -> None:
+        """How far this source is in what waits for the next commit."""
+        if isinstance(last, Lost):
+            self._pending.mark(last.source, last.boot, last.last)
+        elif last.seq:
+            source = last.source if isinstance(last, Event) else last.point.partition(":")[0]
+            self._pending.mark(source, last.boot, last.seq)
+
+    def tick(self) -> None:
+        """Several times a second: delays, silence, minutes of the detector."""
+        now_s = self._mono_s()
+        for sensor, score in self._detector.tick(now_s).items():
+            self._changed(self._alarms.score(self._model, sensor, score, now_s, {"model": self._model}), now_s)
+        self._changed(self._alarms.tick(now_s), now_s)
+        self._act(self._reactions.tick(now_s), now_s)
+
+    # -- alarms and what follows ----------------------------------------------------------------------------------------
+
+    def restore(self, levels: dict[str, Value], now_s: float) -> None:
+        """After a restart: the last known levels, and the reactions to what stands already."""
+        for sensor in self._sensors.values():
+            if sensor.id in levels and sensor.source:
+                sensor.value = levels[sensor.id]
+                self._changed(self._alarms.reading(sensor.id, levels[sensor.id], now_s, now_s), now_s)
+        for name in self._alarms.standing():
+            if self._alarms.stands(name):
+                self._act(self._reactions.alarm(name, True, self._alarms.kept(name).occurrence, now_s), now_s)
+
+    def acknowledge(self, name: str) -> None:
+        """Raises KeyError for an alarm that the site file does not have."""
+        now_s = self._mono_s()
+        self._changed(self._alarms.acknowledge(name, now_s), now_s)
+
+    def reset(self, name: str) -> None:
+        """Raises KeyError."""
+        now_s = self._mono_s()
+        self._changed(self._alarms.reset(name, now_s), now_s)
+
+    def _changed(self, changes: list[Change], now_s: float) -> None:
+        for change in changes:
+            self._act(self._reactions.alarm(change.rule.name, change.standing, change.occurrence, now_s), now_s)
+            label = self._label()
+            since = rfc3339(label.wall + change.mono_s - label.mono) if label.wall is not None else None
+            record = Record("alarm", change.rule.name, change.mono_s, change.data(since))
+            self._pending.record("alarms", record, now_s)
+            self._pending.keep(f"alarm:{change.rule.name}", msgspec.to_builtins(self._alarms.kept(change.rule.name)))
+            self.alarm_changes += 1
+
+    def _act(self, actions: list[Action], now_s: float) -> None:
+        """The deed first, its record after it."""
+        for action in actions:
+            self._outputs[action.output].drive(action.energise)
+            data: Json = {"value": action.action, "output": action.output, "cause": action.cause}
+            self._pending.record("events", Record("output.changed", action.output, now_s, data), now_s)
+            self._pending.keep(f"output:{action.output}", action.energise)
+
+    # -- looking ---------------------------------------------------------------------------------------------------------
+
+    def values(self) -> dict[str, tuple[Value, float]]:
+        """{sensor: (latest value, when)}; a sensor that never spoke is left out."""
+        return {s.id: (s.value, s.last_s) for s in self._sensors.values() if s.value is not None}
+
+    def standing(self) -> dict[str, str]:
+        return self._alarms.standing()
+
+    def _stranger(self, point: str) -> _Sensor:
+        """A numbered source's point without a role is kept under its own name: what is acknowledged is never dropped."""
+        sensor = self._sensors[point] = _Sensor(Role(point, point, ""), watched=False, scored=False)
+        return sensor
+
+
+def _event_record(event: Event) -> Record:
+    src = f"{event.source}/{event.boot}/{event.seq}" if event.seq else None
+    return Record(event.type, event.source, event.mono_s, event.data, src)
+
+
+def _lost_record(lost: Lost) -> Record:
+    data: Json = {"value": None, "first": lost.first, "last": lost.last}
+    return Record("source.lost", lost.source, lost.mono_s, data, f"{lost.source}/{lost.boot}/{lost.last}")

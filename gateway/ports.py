@@ -1,0 +1,139 @@
+"""A serial line with its link, on the loop: reads in small bites, writes answers, opens again what was unplugged."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from drivers.kiosk_line import KioskLink
+from drivers.node_link import NodeLink
+from drivers.reading import Fact
+from drivers.serial_line import SerialLine
+
+log = logging.getLogger(__name__)
+
+READ_BYTES = 4096  # a bite, so that a pin's edge never waits long behind a busy line
+_UNSENT_MAX = 65_536
+
+Link = NodeLink | KioskLink
+
+
+class Port:
+    """on_facts gets what the line said, in its order, and must not block."""
+
+    def __init__(
+        self,
+        name: str,
+        line: SerialLine,
+        link: Link,
+        loop: asyncio.AbstractEventLoop,
+        on_facts: Callable[[list[Fact]], None],
+        mono_s: Callable[[], float],
+    ) -> None:
+        self.name = name
+        self.line = line
+        self.link = link
+        self._loop = loop
+        self._on_facts = on_facts
+        self._mono_s = mono_s
+        self._fd: int | None = None
+        self._unsent = b""
+        self._reading = False
+        self._error = ""
+        self.paused = False
+        self.opened = 0
+
+    def tick(self) -> None:
+        """A few times a second: open what is closed, repeat answers that may have been lost."""
+        if self._fd is None:
+            if self._mono_s() >= self.line.next_try_s:
+                self._open()
+        else:
+            self.link.tick()
+            self._answer()
+
+    def _open(self) -> None:
+        if not self.line.open():
+            if self.line.error != self._error:
+                log.warning("%s: %s", self.name, self.line.error)
+            self._error = self.line.error
+            return
+        if self._error or self.opened:
+            log.info("%s: the line is back", self.name)
+        self._error = ""
+        self.opened += 1
+        self._fd = self.line.fd
+        self._unsent = b""
+        self._listen(not self.paused)
+        self.link.tick()
+        self._answer()
+
+    def _listen(self, on: bool) -> None:
+        if self._fd is None or on == self._reading:
+            return
+        self._reading = on
+        if on:
+            self._loop.add_reader(self._fd, self._readable)
+        else:
+            self._loop.remove_reader(self._fd)
+
+    def pause(self, on: bool) -> None:
+        """Stop reading while too much waits for the disk: the sources hold what is theirs."""
+        self.paused = on
+        self._listen(not on)
+
+    def _readable(self) -> None:
+        data = self.line.read(READ_BYTES)
+        if data is None:
+            self._lost()
+            return
+        facts = self.link.feed(data)
+        if facts:
+            self._on_facts(facts)
+        self._answer()
+
+    def durable(self, boot: int, seq: int) -> None:
+        """Committed: tell the source at once, it may be waiting for room."""
+        self.link.durable(boot, seq)
+        self._answer()
+
+    def _answer(self) -> None:
+        if self._fd is None:
+            return
+        out = self._unsent + self.link.outgoing()
+        if not out:
+            return
+        written = self.line.write(out)
+        if written < 0:
+            self._lost()
+            return
+        self._unsent = out[written:][:_UNSENT_MAX]
+        if self._unsent:
+            self._loop.add_writer(self._fd, self._answer)
+        else:
+            self._loop.remove_writer(self._fd)
+
+    def _lost(self) -> None:
+        self._error = self.line.error or "the line was unplugged"
+        log.warning("%s: %s", self.name, self._error)
+        self.close()
+
+    def close(self) -> None:
+        if self._fd is not None:
+            self._listen(False)
+            self._loop.remove_writer(self._fd)
+            self._fd = None
+            self.line.close()
+
+    @property
+    def trouble(self) -> str:
+        """Why nothing comes from here, in the installer's words; "" when all is well."""
+        return self._error or self.link.error
+
+    def facts(self) -> dict[str, object]:
+        """For health and doctor."""
+        link = self.link
+        return {
+            "open": self._fd is not None, "error": self.trouble, "hello": link.hello, "boot": link.boot,
+            "received": link.received, "durable": link.durable_seq, "ring": link.ring, "good": link.frames_good,
+            "bad": link.frames_bad, "silent_s": round(self._mono_s() - link.last_heard_s, 1), "beat": link.beat,
+        }  # fmt: skip

@@ -1,0 +1,83 @@
+"""The uplink's view of the store: read only, a connection of its own, short reads."""
+
+import sqlite3
+from pathlib import Path
+from typing import NamedTuple
+
+from gateway.contract import STREAMS, Label, Topics, event_records, pack_payload
+from gateway.packs import open_records, reading_records
+from gateway.schema import N_MAX, REJECTED, WAITING, pack_id, pack_name
+
+_COLUMNS = "id, notice, boot, mono, wall, clock, err_s, cfg, body"
+
+
+class Row(NamedTuple):
+    """One stored pack, not yet opened."""
+
+    id: int
+    notice: int
+    boot: int
+    mono: float
+    wall: float | None
+    clock: str
+    err_s: float | None
+    cfg: str
+    body: bytes
+
+    @property
+    def n(self) -> int:
+        return pack_name(self.id)[2]
+
+
+class Reader:
+    """Raises sqlite3.DatabaseError when the file is broken; the storage thread then renews it."""
+
+    def __init__(self, path: Path) -> None:
+        self._db = sqlite3.connect(f"file:{path}?mode=ro", uri=True, isolation_level=None, timeout=2)
+        self._db.execute("PRAGMA query_only = ON")
+        self._names = self.epochs()
+
+    def close(self) -> None:
+        self._db.close()
+
+    def epochs(self) -> dict[int, str]:
+        """{no: epoch}, oldest first; the last one is in force."""
+        return dict(self._db.execute("SELECT no, epoch FROM epochs ORDER BY no").fetchall())
+
+    def streams(self) -> dict[tuple[int, str], tuple[int, int]]:
+        """{(epoch_no, stream): (head, acked)}."""
+        rows = self._db.execute("SELECT epoch_no, stream, head, acked FROM streams ORDER BY epoch_no")
+        return {(no, STREAMS[stream]): (head, acked) for no, stream, head, acked in rows}
+
+    def after(self, epoch_no: int, stream: str, n: int, upto: int, limit: int) -> list[Row]:
+        """Waiting packs with n < number <= upto, oldest first."""
+        if n >= upto:
+            return []
+        rows = self._db.execute(
+            f"SELECT {_COLUMNS} FROM packs WHERE id > ? AND id <= ? AND state = ? ORDER BY id LIMIT ?",
+            (pack_id(epoch_no, stream, n), pack_id(epoch_no, stream, min(upto, N_MAX)), WAITING, limit),
+        )
+        return [Row(*row) for row in rows]
+
+    def numbers(self, epoch_no: int, stream: str, first: int, last: int, limit: int) -> list[int]:
+        """Which of first..last are still here and may be sent again, confirmed or not."""
+        rows = self._db.execute(
+            "SELECT id FROM packs WHERE id >= ? AND id <= ? AND state != ? ORDER BY id LIMIT ?",
+            (pack_id(epoch_no, stream, first), pack_id(epoch_no, stream, last), REJECTED, limit),
+        )
+        return [pack_name(row[0])[2] for row in rows]
+
+    def one(self, epoch_no: int, stream: str, n: int) -> Row | None:
+        row = self._db.execute(f"SELECT {_COLUMNS} FROM packs WHERE id = ?", (pack_id(epoch_no, stream, n),)).fetchone()
+        return Row(*row) if row else None
+
+    def payload(self, row: Row, topics: Topics) -> bytes:
+        """The pack as it is published, uncompressed. Raises ValueError when the stored body does not open."""
+        epoch_no, stream, n = pack_name(row.id)
+        label = Label(row.boot, row.mono, row.wall, row.clock, row.err_s, row.cfg)
+        epoch = self._names[epoch_no]
+        if stream == "readings" and not row.notice:
+            records = reading_records(row.body, label)
+        else:
+            records = event_records(open_records(row.body), topics.source, stream, epoch, n, label)
+        return pack_payload(stream, epoch, n, label, records)
