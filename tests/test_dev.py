@@ -25,7 +25,7 @@ case "$*" in
         echo pip >>calls
         while [ -e hold ]; do sleep 0.05; done
         test ! -e no-network ;;
-    *) exec REAL "$@" ;;
+    *) exec "REAL" "$@" ;;
 esac
 """
 
