@@ -1,0 +1,283 @@
+"""The tables of a site file, as frozen structs: their keys, their defaults, and what each accepts.
+
+NOT_YET names keys that a later version will know and that must not be ignored until then.
+"""
+
+from typing import Annotated, ClassVar, Literal
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Meta, Struct
+
+from drivers.kinds import KINDS
+from gateway.conditions import Condition, Do, When
+from gateway.site_types import (
+    KEY,
+    Broker,
+    Days,
+    Deadband,
+    FileRef,
+    InFlight,
+    KeepAlive,
+    KindName,
+    Label,
+    Limits,
+    Line,
+    Megabytes,
+    Milliseconds,
+    Minutes,
+    Name,
+    Pin,
+    Point,
+    Port,
+    Region,
+    Seconds,
+    SensorId,
+    Share,
+    Slug,
+    SomeSeconds,
+    Times,
+    Title,
+    Topic,
+    Wiring,
+    Zone,
+)
+
+
+class Table(Struct, frozen=True):
+    NOT_YET: ClassVar[frozenset[str]] = frozenset()
+
+
+class Place(Table):
+    """`site`: which centre this is, and which box."""
+
+    NOT_YET = frozenset({"open", "holidays", "power"})
+    id: Slug
+    gateway: Slug
+    name: Title
+    region: Region = ""
+    tz: Zone = "Asia/Shanghai"
+    lang: Literal["zh-CN", "en"] = "zh-CN"
+
+
+class ClockSettings(Table):
+    """trust: "kernel" believes the wall clock once the kernel says it is synchronised, "system" at once."""
+
+    NOT_YET = frozenset({"ntp", "rtc"})
+    trust: Literal["kernel", "system"] = "kernel"
+    wait_s: Seconds = 600.0
+
+
+class Bus(Table, rename={"name": "key"}):
+    """One serial line: a node on it, or a kiosk. silent_s: it counts as silent after that."""
+
+    NOT_YET = frozenset({"timeout_ms", "gap_ms"})
+    name: Annotated[str, KEY]
+    kind: Annotated[Literal["node", "kiosk-line"], Meta(extra={"not_yet": ("modbus",)})]
+    port: Port
+    line: Line = "115200 8N1"
+    silent_s: SomeSeconds = 15.0
+
+
+class Report(Table):
+    """When a reading is told: beyond the deadband, and at least every `every_s`; 0 = each one."""
+
+    NOT_YET = frozenset({"stats"})
+    every_s: Seconds = 60.0
+    deadband: Deadband = 0.0
+
+
+NOT_GIVEN = Report()
+"""This very object stands in a Sensor whose `report` was not written."""
+
+FAMILIES = {"flow": "flow", "total": "total", "temp": "temperature", "loop": "", "contact": "", "gpio": ""}
+"""Sort of point -> the kind of its sensor; "" = some contact, the site file says which."""
+
+WIRINGS = {"gpio": ("normally-open", "normally-closed"), "loop": ("supervised-2k2-8k2",)}
+"""Sort of point -> how it may be wired, the default first."""
+
+
+class Sensor(Table, rename={"id": "key", "point": "from"}):
+    """A role given to a point. After `load`, kind, name, wiring and report are never empty by omission.
+
+    wiring: "" for sensors that are no contact, and for a node's contact points (wired in the node).
+    on_s, off_s: debounce of a pin. latch: stays active until reset on the spot.
+    valid: readings outside (low, high) are marked as faults. test_days: to be tried at least that often.
+    report: a node's readings are each reported (every_s = 0) unless the site file says otherwise.
+    """
+
+    NOT_YET = frozenset({"show", "dial", "facility", "replaces"})
+    id: Annotated[str, KEY]
+    point: Point
+    kind: KindName = ""
+    name: Title = ""
+    wiring: Wiring = ""
+    on_s: Seconds = 0.0
+    off_s: Seconds = 0.0
+    latch: bool = False
+    silent_s: SomeSeconds | None = None
+    valid: Limits | None = None
+    report: Report = NOT_GIVEN
+    test_days: Days | None = None
+
+    @property
+    def unit(self) -> str:
+        """SenML unit of the values, "" for contacts."""
+        return KINDS[self.kind].unit
+
+    @property
+    def source(self) -> str:
+        """Name of the bus, or "gpio"."""
+        return self.point.partition(":")[0]
+
+    @property
+    def family(self) -> str:
+        """What sort of point: "gpio", or of a node "flow", "total", "temp", "loop", "contact"."""
+        source, _, name = self.point.partition(":")
+        return source if source == "gpio" else name.rstrip("0123456789")
+
+    def completed(self) -> "Sensor":
+        """With what follows from the point filled in. The point must be one of FAMILIES."""
+        each_one = self.report is NOT_GIVEN and self.source != "gpio"
+        return msgspec.structs.replace(
+            self,
+            kind=self.kind or FAMILIES[self.family],
+            name=self.name or self.id,
+            wiring=self.wiring or WIRINGS.get(self.family, ("",))[0],
+            report=Report(every_s=0.0) if each_one else self.report,
+        )
+
+
+class Output(Table, rename={"name": "key"}):
+    """One switched thing on a pin. travel_s: how long a valve takes from end to end."""
+
+    NOT_YET = frozenset({"line", "drive", "proof", "exercise", "approved_by", "silence"})
+    name: Annotated[str, KEY]
+    to: Pin
+    kind: Literal["valve", "strobe", "buzzer", "led"]
+    active: Literal["high", "low"] = "high"
+    at_start: Literal["off", "on", "keep"] = "off"
+    at_stop: Literal["off", "on", "keep"] = "off"
+    at_crash: Literal["off", "on", "keep"] = "off"
+    travel_s: Seconds = 0.0
+
+
+class Alarm(Table, rename={"name": "key", "title": "name"}):
+    """Active when any condition has held for on_s; over when none has held for off_s.
+
+    latch: stays until it is cleared by hand. clear: from where; "on-site" refuses the city's hand.
+    """
+
+    NOT_YET = frozenset({"ack", "escalate_min"})
+    name: Annotated[str, KEY]
+    title: Title
+    severity: Literal["urgent", "high", "low"]
+    any: Annotated[
+        list[Condition],
+        Meta(min_length=1, description="a list of conditions", extra={"example": '["basement/rope is wet"]'}),
+    ]
+    on_s: Seconds = 0.0
+    off_s: Seconds = 0.0
+    latch: bool = False
+    clear: Literal["any", "on-site"] = "any"
+
+
+class ReactionTable(Table, rename={"name": "key"}):
+    """`reaction.<name>` as written; `Reaction` in config.py is what the program uses."""
+
+    NOT_YET = frozenset({"unless", "undo"})
+    name: Annotated[str, KEY]
+    when: When
+    do: Do
+    per_day: Times | None = None
+
+
+class Queue(Table, rename={"name": "key", "title": "name"}):
+    """A waiting line: `share` of its tickets are to be called within `within_min`."""
+
+    NOT_YET = frozenset({"sources", "numbers"})
+    name: Annotated[str, KEY]
+    title: Title = ""
+    services: list[Label] = []
+    within_min: Minutes = 15.0
+    share: Share = 0.8
+
+
+class Service(Table, rename={"name": "key", "title": "name"}):
+    NOT_YET = frozenset({"priority", "appointments", "close"})
+    name: Annotated[str, KEY]
+    title: Title
+    queue: Name
+
+
+class Window(Table, rename={"name": "key", "title": "name"}):
+    NOT_YET = frozenset({"accessible", "calls", "rating"})
+    name: Annotated[str, KEY]
+    services: Annotated[
+        list[Label], Meta(min_length=1, description="a list of services", extra={"example": '["A", "B"]'})
+    ]
+    title: Title = ""
+
+
+class Uplink(Table):
+    """The way to the city. window: messages under way at most. gzip: packs may be compressed."""
+
+    NOT_YET = frozenset({"month_mb", "obey"})
+    broker: Broker
+    root: Topic = "linli"
+    mqtt: Literal["auto", "5", "3.1.1"] = "auto"
+    confirm: Literal["city", "broker"] = "city"
+    window: InFlight = 16
+    keepalive_s: KeepAlive = 50
+    gzip: bool = True
+    resend_s: SomeSeconds = 600.0
+
+    @property
+    def host(self) -> str:
+        return urlsplit(self.broker).hostname or ""
+
+    @property
+    def port(self) -> int:
+        return urlsplit(self.broker).port or (8883 if self.tls else 1883)
+
+    @property
+    def tls(self) -> bool:
+        return self.broker.startswith("mqtts://")
+
+
+class Store(Table):
+    NOT_YET = frozenset({"minute_days", "ratings_days"})
+    budget_mb: Megabytes = 4000
+    commit_every_s: SomeSeconds = 30.0
+    node_commit_ms: Milliseconds = 10_000
+    raw_days: Days = 7
+    confirmed_days: Days = 7
+
+
+class Tls(Table):
+    """Files, relative to the site file's folder; `Site.file` gives their paths."""
+
+    ca: FileRef
+    key: FileRef | None = None
+    cert: FileRef | None = None
+    profile: Literal["tls1.2+", "tls1.3"] = "tls1.2+"
+
+
+class SiteFile(Table):
+    """The whole file, table by table."""
+
+    NOT_YET = frozenset({"extends", "device", "facility", "profile", "page", "test", "detector"})
+    schema: Annotated[Literal[1], Meta(extra={"example": "1"})]
+    site: Place
+    uplink: Uplink
+    clock: ClockSettings = ClockSettings()
+    bus: dict[Name, Bus] = {}
+    sensor: dict[SensorId, Sensor] = {}
+    output: dict[Name, Output] = {}
+    alarm: dict[Name, Alarm] = {}
+    reaction: dict[Name, ReactionTable] = {}
+    queue: dict[Name, Queue] = {}
+    service: dict[Label, Service] = {}
+    window: dict[Label, Window] = {}
+    store: Store = Store()
+    tls: Tls | None = None

@@ -1,0 +1,149 @@
+"""What a value in a site file may be, in words and by example.
+
+The reader makes its errors from them: `description` is what was expected, `example` what to write.
+"secret": the value is never repeated in an error. "choices": the words there are to choose from.
+Times are seconds (`_s`) unless the name says otherwise; limits and deadbands are in the SI unit of the
+sensor's kind (drivers/kinds.py).
+"""
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from drivers.kinds import KINDS
+from gateway.conditions import NAME, SENSOR_ID
+
+KEY = Meta(extra={"key": True})
+"""A key that takes the name of its own table (`bus.n1` -> name "n1") and is never written."""
+
+Slug = Annotated[
+    str,
+    Meta(
+        pattern=r"\A[a-z0-9-]{3,40}\Z",
+        description="3 to 40 of a-z, 0-9 and -",
+        extra={"example": '"sh-pd-0412-a"'},
+    ),
+]
+Title = Annotated[
+    str,
+    Meta(
+        pattern=r"\A(?=.*\S)[^\x00-\x1f\x7f-\x9f]{1,64}\Z",
+        description="a text of 1 to 64 characters in one line",
+        extra={"example": '"地下室总表流量"'},
+    ),
+]
+Name = Annotated[
+    str,
+    Meta(
+        pattern=rf"\A{NAME}\Z",
+        description="a name that starts with a-z and goes on with a-z, 0-9 and -, 32 at most",
+        extra={"example": '"n1"'},
+    ),
+]
+SensorId = Annotated[
+    str,
+    Meta(
+        pattern=rf"\A{SENSOR_ID}\Z",
+        description="a sensor id: a letter or digit, then letters, digits and - . / _, 64 at most",
+        extra={"example": '"basement/main/flow"'},
+    ),
+]
+Label = Annotated[
+    str,
+    Meta(
+        pattern=r"\A[A-Za-z0-9][A-Za-z0-9-]{0,15}\Z",
+        description="up to 16 letters, digits and -, as the kiosk sends it",
+        extra={"example": '"A"'},
+    ),
+]
+Region = Annotated[
+    str,
+    Meta(
+        pattern=r"\A[0-9]{6,12}\Z",
+        description="a region code of 6 to 12 digits",
+        extra={"example": '"310115000000"'},
+    ),
+]
+Zone = Annotated[str, Meta(description="a time zone", extra={"example": '"Asia/Shanghai"'})]
+Port = Annotated[
+    str,
+    Meta(
+        pattern=r"\A(usb:[0-9]+-[0-9]+(\.[0-9]+)*|link:[a-z0-9][a-z0-9._-]*|/dev/[A-Za-z0-9._:/-]+)\Z",
+        description='a port: "usb:1-1.2" (a socket of the box), "link:n1" (the simulator\'s) or "/dev/…"',
+        extra={"example": '"usb:1-1.2"'},
+    ),
+]
+Line = Annotated[
+    str,
+    Meta(
+        pattern=r"\A[1-9][0-9]{2,6} [78][NEO][12]\Z",
+        description="speed, data bits, parity and stop bits",
+        extra={"example": '"115200 8N1"'},
+    ),
+]
+Point = Annotated[
+    str,
+    Meta(
+        pattern=r"\A[a-z][a-z0-9-]*:[A-Za-z0-9_-]+\Z",
+        description='a point: "<bus>:<point>" or "gpio:<BCM number>"',
+        extra={"example": '"n1:flow1"'},
+    ),
+]
+Pin = Annotated[
+    str,
+    Meta(
+        pattern=r"\Agpio:(1?[0-9]|2[0-7])\Z",
+        description="a pin from gpio:0 to gpio:27 (BCM numbers)",
+        extra={"example": '"gpio:5"'},
+    ),
+]
+KindName = Annotated[str, Meta(extra={"choices": tuple(KINDS)})]
+Wiring = Annotated[str, Meta(extra={"choices": ("normally-open", "normally-closed", "supervised-2k2-8k2")})]
+Seconds = Annotated[float, Meta(ge=0, le=86400, description="seconds, 0 to 86400", extra={"example": "30"})]
+SomeSeconds = Annotated[float, Meta(ge=0.01, le=86400, description="seconds, 0.01 to 86400", extra={"example": "60"})]
+Milliseconds = Annotated[
+    int, Meta(ge=1, le=600_000, description="whole milliseconds, 1 to 600000", extra={"example": "10000"})
+]
+KeepAlive = Annotated[int, Meta(ge=1, le=65535, description="whole seconds, 1 to 65535", extra={"example": "50"})]
+Minutes = Annotated[float, Meta(gt=0, le=1440, description="minutes, above 0, 1440 at most", extra={"example": "15"})]
+Days = Annotated[int, Meta(ge=1, le=3660, description="whole days, 1 to 3660", extra={"example": "7"})]
+Times = Annotated[int, Meta(ge=1, le=1000, description="a whole number, 1 to 1000", extra={"example": "2"})]
+InFlight = Annotated[
+    int, Meta(ge=1, le=1000, description="a whole number of messages, 1 to 1000", extra={"example": "16"})
+]
+Megabytes = Annotated[
+    int, Meta(ge=1, le=1_000_000, description="whole megabytes, 1 to 1000000", extra={"example": "4000"})
+]
+Share = Annotated[float, Meta(gt=0, le=1, description="a share, above 0, 1 at most", extra={"example": "0.8"})]
+Deadband = Annotated[
+    float, Meta(ge=0, le=1e12, description="a number from 0, in the sensor's SI unit", extra={"example": "0.00001"})
+]
+Limit = Annotated[float, Meta(ge=-1e12, le=1e12)]
+Limits = Annotated[
+    tuple[Limit, Limit],
+    Meta(description="two numbers, [low, high], in the sensor's SI unit", extra={"example": "[0, 0.01]"}),
+]
+FileRef = Annotated[
+    str,
+    Meta(
+        pattern=r"\Afile:[^\x00-\x1f\x7f]+\Z",
+        description='where the file is, never what is in it: "file:PATH"',
+        extra={"example": '"file:/var/lib/linli/ca.pem"', "secret": True},
+    ),
+]
+Topic = Annotated[
+    str,
+    Meta(
+        pattern=r"\A[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*\Z",
+        max_length=100,
+        description="a topic of letters, digits and . _ - /, without + and #, no / at the ends, 100 at most",
+        extra={"example": '"sh/pudong/linli"'},
+    ),
+]
+Broker = Annotated[
+    str,
+    Meta(
+        description='a broker: "mqtts://HOST:PORT", or "mqtt://127.0.0.1:PORT" on this machine',
+        extra={"example": '"mqtts://192.0.2.10:8883"', "secret": True},
+    ),
+]
