@@ -1,0 +1,109 @@
+"""What must fit between alarms, reactions and the sensors and outputs they speak of."""
+
+from collections.abc import Iterator
+
+from drivers.kinds import KINDS
+from gateway.conditions import LOOP_WORDS, SILENT, Condition
+from gateway.site_lines import Path
+from gateway.site_reader import UNREAD, Mistake, found, one_of, quoted
+from gateway.site_rules import entries, items, read, unknown
+from gateway.site_tables import FAMILIES, ReactionTable, Sensor, SiteFile
+
+MODELS = {"water-leak": "flow"}
+"""A model's name -> the kind of sensor it looks at."""
+
+ACTIONS = {"valve": ("open", "close"), "strobe": ("on", "off"), "buzzer": ("on", "off"), "led": ("on", "off")}
+
+
+def alarm_rules(file: SiteFile) -> Iterator[Mistake]:
+    for name, alarm in entries(file.alarm):
+        for index, condition in items(alarm.any):
+            yield from _condition_rules(file, condition, ("alarm", name, "any", index))
+
+
+def reaction_rules(file: SiteFile) -> Iterator[Mistake]:
+    for name, reaction in entries(file.reaction):
+        path: Path = ("reaction", name)
+        if read(reaction, "when"):
+            yield from unknown(file.alarm, reaction.when.alarm, (*path, "when"), "alarm")
+        if read(reaction, "do"):
+            yield from unknown(file.output, reaction.do.output, (*path, "do"), "output")
+            yield from _action_rules(file, reaction, (*path, "do"))
+
+
+def _condition_rules(file: SiteFile, condition: Condition, where: Path) -> Iterator[Mistake]:
+    yield from unknown(file.sensor, condition.sensor, where, "sensor")
+    sensor = (file.sensor or {}).get(condition.sensor, UNREAD)
+    kind = _kind_of(sensor)
+    if condition.subject == "model":
+        yield from _model_rules(condition, kind, where)
+    elif kind:
+        yield from _test_rules(condition, sensor, kind, where)
+
+
+def _model_rules(condition: Condition, kind: str, where: Path) -> Iterator[Mistake]:
+    model = condition.model or ""
+    text = quoted(condition.text)
+    if model not in MODELS:
+        yield Mistake(where, f"model {quoted(model)}", one_of(MODELS), f"write model:{next(iter(MODELS))}")
+    elif kind not in ("", MODELS[model]):
+        expected = f"a {MODELS[model]} sensor for model:{model}"
+        yield Mistake(where, f"{text}, on a {kind} sensor", expected, "name another sensor")
+    if condition.test == "is" or not 0 <= condition.number <= 1:
+        yield Mistake(where, text, "a model's score compared with 0 to 1", 'write for example "> 0.9"')
+
+
+def _test_rules(condition: Condition, sensor: Sensor, kind: str, where: Path) -> Iterator[Mistake]:
+    text = quoted(condition.text)
+    words = KINDS[kind]
+    if condition.word == SILENT:
+        if sensor.silent_s is None:
+            do = f"add silent_s = 120 to the sensor {quoted(condition.sensor)}"
+            yield Mistake(where, text, "a sensor with silent_s", do)
+    elif not words.is_contact:
+        yield from _comparison_rules(condition, sensor, kind, where)
+    elif condition.word in LOOP_WORDS:
+        if sensor.family != "loop":
+            do = "remove it, or wire the contact to a node's loop"
+            yield Mistake(where, text, f"a supervised loop for {quoted(condition.word)}", do)
+    elif condition.word not in (words.active, words.idle):
+        expected = f'"is {words.active}" or "is {words.idle}" for a {kind} sensor'
+        yield Mistake(where, text, expected, f'write "{condition.sensor} is {words.active}"')
+
+
+def _comparison_rules(condition: Condition, sensor: Sensor, kind: str, where: Path) -> Iterator[Mistake]:
+    unit = KINDS[kind].unit
+    if condition.test == "is":
+        do = f'write for example "{condition.sensor} > 0.0005"'
+        yield Mistake(where, quoted(condition.text), f"a comparison in {unit} for a {kind} sensor", do)
+    elif read(sensor, "valid") and sensor.valid and not sensor.valid[0] <= condition.number <= sensor.valid[1]:
+        low, high = sensor.valid
+        expected = f"a number within the sensor's valid {found(low)} to {found(high)} {unit}"
+        yield Mistake(where, found(condition.number), expected, f"write it in {unit}, or correct valid")
+
+
+def _action_rules(file: SiteFile, reaction: ReactionTable, where: Path) -> Iterator[Mistake]:
+    output = (file.output or {}).get(reaction.do.output, UNREAD)
+    if output is UNREAD or not read(output, "kind"):
+        return
+    name, action, _ = reaction.do
+    actions = ACTIONS[output.kind]
+    if action not in actions:
+        do = f'write "{name} {actions[-1] if output.kind == "valve" else actions[0]}"'
+        yield Mistake(where, quoted(action), f"{one_of(actions)} for the {output.kind}", do)
+        return
+    for other_name, other in entries(file.reaction):
+        if other is reaction:
+            return
+        if read(other, "do") and other.do.output == name and other.do.action in set(actions) - {action}:
+            both = f"{quoted(reaction.do.text)}, while reaction {other_name} says {quoted(other.do.text)}"
+            yield Mistake(where, both, "one action for one output", "remove one of the two reactions")
+
+
+def _kind_of(sensor: Sensor) -> str:
+    """The kind of a sensor, also when the site file leaves it to the point; "" when it cannot be told."""
+    if sensor is UNREAD or not read(sensor, "point", "kind"):
+        return ""
+    kind = sensor.kind or FAMILIES.get(sensor.family, "")
+    fixed = FAMILIES.get(sensor.family, kind)
+    return kind if fixed in ("", kind) else ""
