@@ -1,0 +1,96 @@
+"""A model's folder: manifest.toml, the .onnx it vouches for, its card and its figures.
+
+The manifest lists the SHA-256 of each file that counts; a file that differs is refused. (Signing the manifest is the
+update path's part.)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from models.features import NAMES, WINDOW_MIN, features
+from models.session import ModelError, Session
+
+MODELS = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Model:
+    """name, version: as in the manifest. score() takes windows as models.features describes them."""
+
+    name: str
+    version: str
+    session: Session
+
+    def score(self, windows: Sequence[Sequence[float]]) -> list[float]:
+        """How much each window looks like a leak, 0 to 1, in one run. windows: (n, WINDOW_MIN) m3/s, NaN missing.
+
+        Raises ModelError when the model fails or answers something that is not a number.
+        """
+        return [float(score) for score in self.session.score(features(windows))]
+
+
+def load(folder: Path) -> Model:
+    """Check a model's folder and open it. Raises ModelError, which says what is wrong and what to do."""
+    manifest = _manifest(folder)
+    for name, expected in manifest["sha256"].items():
+        _check_hash(folder / name, expected)
+    if tuple(manifest["features"]) != NAMES or manifest["window_min"] != WINDOW_MIN:
+        raise ModelError(
+            f"{folder} was trained for other features than this version computes. "
+            f"Expected {len(NAMES)} features of {WINDOW_MIN} minutes: {', '.join(NAMES)}. "
+            "Install the model that belongs to this version, or train it again."
+        )
+    session = Session(folder / "model.onnx", width=len(NAMES), output=manifest["output"])
+    return Model(manifest["name"], manifest["version"], session)
+
+
+def load_models(names: Iterable[str]) -> dict[str, Model]:
+    """The named models of this version, loaded. Raises ModelError for an unknown name or a broken folder."""
+    folders = {_manifest(path.parent)["name"]: path.parent for path in sorted(MODELS.glob("*/manifest.toml"))}
+    loaded: dict[str, Model] = {}
+    for name in names:
+        if name not in folders:
+            raise ModelError(
+                f"There is no model {name!r}. There are: {', '.join(folders)}. "
+                "Correct the name behind `model:` in the site file."
+            )
+        loaded[name] = load(folders[name])
+    return loaded
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    path = folder / "manifest.toml"
+    wanted = {"name": str, "version": str, "features": list, "window_min": int, "output": str, "sha256": dict}
+    try:
+        manifest = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"{path} cannot be read: {error}. Expected a model's manifest. Install the model's folder again."
+        ) from error
+    wrong = [key for key, kind in wanted.items() if not isinstance(manifest.get(key), kind)]
+    if wrong or "model.onnx" not in manifest["sha256"]:
+        raise ModelError(
+            f"{path} lacks {', '.join(wrong) or 'the SHA-256 of model.onnx'}. "
+            f"Expected {', '.join(wanted)}. Install the model's folder again."
+        )
+    return manifest
+
+
+def _check_hash(path: Path, expected: str) -> None:
+    try:
+        found = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise ModelError(
+            f"{path} cannot be read: {error}. The manifest lists it. Install the model's folder again."
+        ) from error
+    if found != expected:
+        raise ModelError(
+            f"{path} has SHA-256 {found[:12]}…. The manifest vouches for {expected[:12]}…. "
+            "The file was changed or cut short: install the model's folder again."
+        )
