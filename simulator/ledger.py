@@ -7,8 +7,6 @@ memory and built again from the file at the start, so that neither a million pac
 import re
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from itertools import islice
 from pathlib import Path
 
 import msgspec
@@ -27,11 +25,10 @@ from simulator.parcels import (
     plain,
     same_records,
 )
-from simulator.spans import Spans
+from simulator.spans import Stream
 
 REPEAT_S = 10.0  # everything is said again: an ack may have been lost on its way
 SPACING_S = 0.1  # of acks to one gateway, so that they do not fill a slow line
-RANGES_MAX = 64  # of each list in an ack; the lowest first, the rest when those are done
 GATEWAYS_MAX = 10_000
 _GATEWAY = re.compile(r"[a-z0-9-]{3,40}")
 _STREAM = re.compile(r"[a-z0-9-]{1,40}")
@@ -42,57 +39,6 @@ SELECT gateway, epoch, stream, min(n), max(n) FROM (
   SELECT gateway, epoch, stream, n, n - row_number() OVER (PARTITION BY gateway, epoch, stream ORDER BY n) AS island
   FROM packs) GROUP BY gateway, epoch, stream, island
 """
-
-
-class Stream:
-    """One stream of one epoch. held: packs in the file. known: held, or named in a gap."""
-
-    __slots__ = ("head", "held", "known", "rejects")
-
-    def __init__(self) -> None:
-        self.held = Spans()
-        self.known = Spans()
-        self.rejects: dict[int, str] = {}
-        self.head = 0
-
-    @property
-    def top(self) -> int:
-        """The highest number that is known to exist: held, named in a gap, or told as a head."""
-        return max(self.known.top, self.head)
-
-    def missing(self) -> list[tuple[int, int]]:
-        """Holes below the top. A rejected number is a hole too, but it is not asked for again."""
-        return list(self.known.holes(self.top))
-
-    def word(self) -> dict[str, object]:
-        """This stream's part of an ack."""
-        also = _first_few(self.held.ranges(self.known.upto))
-        rejects = sorted(self.rejects)
-        missing = _first_few(_without(self.known.holes(self.top), rejects))
-        told = [{"n": n, "why": self.rejects[n]} for n in rejects[:RANGES_MAX]]
-        return {"upto": self.known.upto, "also": also, "missing": missing, "reject": told}
-
-    def name(self, first: int, last: int) -> None:
-        """A gap says that first..last will not come: nothing is asked for or refused there any more."""
-        self.known.add(first, last)
-        self.rejects = {n: why for n, why in self.rejects.items() if not first <= n <= last}
-
-
-def _first_few(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    return list(islice(ranges, RANGES_MAX))
-
-
-def _without(ranges: Iterable[tuple[int, int]], apart: list[int]) -> Iterator[tuple[int, int]]:
-    """The ranges without the numbers of `apart`, which rise."""
-    for first, last in ranges:
-        follows = first
-        for n in apart:
-            if first <= n <= last:
-                if follows < n:
-                    yield follows, n - 1
-                follows = n + 1
-        if follows <= last:
-            yield follows, last
 
 
 class Ledger:
@@ -171,6 +117,13 @@ class Ledger:
 
     def take(self, topic: str, payload: bytes, received_s: float) -> None:
         """One message. received_s: UTC seconds. A payload that cannot be used is counted, never raised."""
+        try:
+            self._take(topic, payload, received_s)
+        except sqlite3.Error:
+            self._undo()
+            raise
+
+    def _take(self, topic: str, payload: bytes, received_s: float) -> None:
         gateway, _, rest = topic.removeprefix(self._prefix).partition("/")
         if not topic.startswith(self._prefix) or not self._welcome(gateway, received_s):
             self._count("strange topics")
@@ -325,14 +278,25 @@ class Ledger:
 
     def commit(self) -> None:
         if self._in_transaction:
-            self._db.executemany("INSERT OR REPLACE INTO counts VALUES (?, ?)", self.counts.items())
-            self._db.execute("COMMIT")
+            try:
+                self._db.executemany("INSERT OR REPLACE INTO counts VALUES (?, ?)", self.counts.items())
+                self._db.execute("COMMIT")
+            except sqlite3.Error:
+                self._undo()
+                raise
             self._in_transaction = False
 
-    def acks(self, now_s: float) -> list[tuple[str, bytes]]:
+    def _undo(self) -> None:
+        """The file is as at the last commit; the ranges in memory are not: what follows is a new Ledger."""
+        self._in_transaction = False
+        if self._db.in_transaction:
+            self._db.execute("ROLLBACK")
+
+    def acks(self, now_s: float, at_most: int = 1_000) -> list[tuple[str, bytes]]:
         """(gateway, payload) of what changed, and every REPEAT_S of everything. now_s: monotonic seconds.
 
         Nothing while something waits for its commit. A pack of an older epoch is acknowledged under that epoch.
+        What is over at_most comes with the next call.
         """
         if self.waiting:
             return []
@@ -341,7 +305,13 @@ class Ledger:
                 self._repeated_s[gateway] = now_s
                 self._changed.setdefault((gateway, epoch), set()).update(self._names.get((gateway, epoch), ()))
         due = [key for key in self._changed if now_s - self._said_s.get(key[0], -SPACING_S) >= SPACING_S]
-        return [(gateway, self._word(gateway, epoch, now_s)) for gateway, epoch in due]
+        return [(gateway, self._word(gateway, epoch, now_s)) for gateway, epoch in due[:at_most]]
+
+    def say_again(self) -> None:
+        """Whatever was said may be lost: the next acks say everything, to all but those who are offline."""
+        for gateway, (_, state, epoch) in self._current.items():
+            if state != "offline" and epoch:
+                self._changed.setdefault((gateway, epoch), set()).update(self._names.get((gateway, epoch), ()))
 
     def _word(self, gateway: str, epoch: str, now_s: float) -> bytes:
         self._said_s[gateway] = now_s

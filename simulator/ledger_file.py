@@ -49,7 +49,7 @@ def open_file(path: Path, *, watching: bool) -> sqlite3.Connection:
         raise LedgerError(f"{path}: no such file; expected the ledger that `linli city --db` writes")
     where = path.absolute().as_uri() + ("?mode=ro" if watching else "")
     try:
-        db = sqlite3.connect(where, uri=True, isolation_level=None, timeout=5.0)
+        db = sqlite3.connect(where, uri=True, isolation_level=None, timeout=5.0, check_same_thread=False)
     except sqlite3.Error as error:
         raise LedgerError(f"{path}: {error}; expected a ledger, or a place where one can be made") from None
     try:

@@ -367,6 +367,20 @@ def test_a_file_that_is_no_ledger_is_left_alone(tmp_path: Path, content):
     assert path.read_bytes() == before
 
 
+def test_a_full_disk_undoes_what_was_not_acknowledged_and_nothing_else(tmp_path, ledger):
+    play(ledger, [pack(1)])
+    pages = ledger.rows("PRAGMA page_count").fetchone()[0]
+    ledger.rows(f"PRAGMA max_page_count = {pages + 5}")
+    ledger.take("linli/v1/box-1/up/readings", pack(2)[1], 0.0)
+    with pytest.raises(sqlite3.OperationalError, match="full"):
+        ledger.take("linli/v1/box-1/up/readings", pack(3, READING | {"note": "x" * 100_000})[1], 0.0)
+    assert not ledger.waiting
+    ledger.close()
+    again = Ledger(tmp_path / "city.db")
+    assert again.streams["box-1", EPOCH, "readings"].known.upto == 1
+    again.close()
+
+
 RANGE = st.tuples(st.integers(1, 60), st.integers(0, 12)).map(lambda pair: (pair[0], pair[0] + pair[1]))
 
 
