@@ -64,9 +64,9 @@ class SystemClock:
 class Wall:
     """The wall as the packs see it: one offset to the monotonic clock, kept until it is off by a step."""
 
-    def __init__(self, clock: SystemClock, boot: int, cfg: str) -> None:
+    def __init__(self, clock: SystemClock, cfg: str) -> None:
         self._clock = clock
-        self.boot = boot
+        self.boot = 0  # the store knows and says it
         self.cfg = cfg
         self.belief = UNSURE
         self._offset_s = 0.0

@@ -35,7 +35,19 @@ class Role(NamedTuple):
 class _Sensor:
     """A role, what it needs at each reading, and its latest value."""
 
-    __slots__ = ("deadband", "every_s", "id", "is_contact", "last_s", "scored", "source", "unit", "valid", "value", "watched")
+    __slots__ = (
+        "deadband",
+        "every_s",
+        "id",
+        "is_contact",
+        "last_s",
+        "scored",
+        "source",
+        "unit",
+        "valid",
+        "value",
+        "watched",
+    )
 
     def __init__(self, role: Role, watched: bool, scored: bool) -> None:
         kind = KINDS.get(role.kind)
@@ -104,7 +116,11 @@ class Pipeline:
         sensor = self._sensors.get(reading.point) or self._stranger(reading.point)
         if not sensor.source and not sensor.worth_reporting(reading):
             return
-        if sensor.valid and isinstance(reading.value, float) and not sensor.valid[0] <= reading.value <= sensor.valid[1]:
+        if (
+            sensor.valid
+            and isinstance(reading.value, float)
+            and not sensor.valid[0] <= reading.value <= sensor.valid[1]
+        ):
             reading = reading._replace(quality="range")
         changed = sensor.value != reading.value
         sensor.value, sensor.last_s = reading.value, reading.mono_s
@@ -181,6 +197,14 @@ class Pipeline:
 
     def standing(self) -> dict[str, str]:
         return self._alarms.standing()
+
+    def outputs(self) -> dict[str, bool]:
+        """{output: energised}"""
+        return {name: output.on for name, output in self._outputs.items()}
+
+    @property
+    def model_fault(self) -> str:
+        return self._detector.fault
 
     def _stranger(self, point: str) -> _Sensor:
         """A numbered source's point without a role is kept under its own name: what is acknowledged is never dropped."""

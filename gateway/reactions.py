@@ -10,16 +10,21 @@ from gateway.contract import Json
 
 ENERGISE = {"on": True, "close": True, "off": False, "open": False}
 _HOLDING = ("on", "off")
+_DAY_S = 86_400.0
 
 
 class Plan(NamedTuple):
-    """One reaction of the site file: when `alarm` has stood for after_s, do `action` to `output`."""
+    """One reaction of the site file: when `alarm` has stood for after_s, do `action` to `output`.
+
+    per_day: at most so often in 24 hours of the monotonic clock, None for any.
+    """
 
     name: str
     alarm: str
     after_s: float
     output: str
     action: str
+    per_day: int | None = None
 
 
 class Action(NamedTuple):
@@ -35,6 +40,7 @@ class Reactions:
         self._since_s: dict[str, float] = {}  # by alarm, while it stands
         self._occurrence: dict[str, int] = {}
         self._done: set[tuple[str, int]] = set()  # (plan, occurrence)
+        self._times_s: dict[str, list[float]] = {}  # by plan, when it acted in the last day
 
     def alarm(self, name: str, standing: bool, occurrence: int, now_s: float) -> list[Action]:
         """An alarm changed its state, or stood already when the gateway started."""
@@ -55,8 +61,15 @@ class Reactions:
             key = (plan.name, self._occurrence[plan.alarm])
             if key not in self._done:
                 self._done = {done for done in self._done if done[0] != plan.name} | {key}
-                actions.append(self._action(plan, plan.action, "standing"))
+                if self._may(plan, now_s):
+                    actions.append(self._action(plan, plan.action, "standing"))
         return actions
+
+    def _may(self, plan: Plan, now_s: float) -> bool:
+        times = [at for at in self._times_s.get(plan.name, []) if now_s - at < _DAY_S]
+        allowed = plan.per_day is None or len(times) < plan.per_day
+        self._times_s[plan.name] = [*times, now_s][-1000:] if allowed else times
+        return allowed
 
     def _was_done(self, plan: Plan) -> bool:
         key = (plan.name, self._occurrence[plan.alarm])

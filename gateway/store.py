@@ -7,10 +7,10 @@ same transaction, so they have no holes. Synchronous and owned by one thread (ga
 import json
 import random
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import msgspec
 
@@ -24,6 +24,14 @@ _INSERT = "INSERT INTO packs VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
 _EVICTIONS_MAX = 32  # chunks a commit may give up before it admits that the disk is full
 _PRUNE_PACKS = 200
 HOUR_S = 3600.0
+
+
+class Stamp(Protocol):
+    """The wall as the packs see it (gateway/clock.py Wall)."""
+
+    boot: int
+
+    def label(self) -> Label: ...
 
 
 class StoreStalled(Exception):
@@ -45,12 +53,12 @@ class Confirm(NamedTuple):
 
 
 class Store:
-    """path: the database. label: makes the label of a notice written now. dice: names epochs."""
+    """path: the database. stamp: labels notices, and is told the boot number. dice: names epochs."""
 
     def __init__(
         self,
         path: Path,
-        label: Callable[[], Label],
+        stamp: Stamp,
         dice: random.Random,
         *,
         budget_mb: float = 4000,
@@ -58,7 +66,8 @@ class Store:
         polled: bool = False,
     ) -> None:
         self.path = path
-        self._label = label
+        self._stamp = stamp
+        self._label = stamp.label
         self._dice = dice
         self._pages_max = max(128, int(budget_mb * 1e6) // PAGE_BYTES)
         self._confirmed_h = confirmed_days * 24
@@ -68,12 +77,16 @@ class Store:
         self.generation = 0  # counts files: readers reopen when it moves
         self.trouble = ""
         self._aside = Aside(path)
-        self._boot = (0, "")
+        self._kernel_boot = ""
 
     # -- opening -----------------------------------------------------------------------------------------------
 
-    def open(self) -> None:
-        """Raises SchemaError, StoreStalled. A broken file is set aside and a new epoch begins."""
+    def open(self, kernel_boot_id: str) -> None:
+        """Raises SchemaError, StoreStalled. A broken file is set aside and a new epoch begins.
+
+        The boot number counts on when the kernel's boot id is another than last time.
+        """
+        self._kernel_boot = kernel_boot_id
         lost_file = not self.path.exists() and self._aside.heads_file.exists()
         try:
             self._connect()
@@ -105,7 +118,7 @@ class Store:
         self._renew(why)
         self._read_epoch()
         with self._transaction():
-            self._set_box(clean=0, boot=self._boot[0], boot_id=self._boot[1], starts=self.starts)
+            self._set_box(clean=0, starts=self.starts)
         self.generation += 1
 
     def _renew(self, why: str) -> None:
@@ -120,11 +133,12 @@ class Store:
     def _begin_epoch(self, why: str, rescued: Salvaged | None) -> None:
         """The first pack of every stream says why. What could be saved of the old file keeps its own numbers."""
         epoch = f"{self._dice.getrandbits(32):08x}"
-        label = self._label()
         began = Began(why, rescued.epoch, rescued.heads) if rescued and rescued.epoch else Began(why)
         with self._transaction():
             if rescued:
                 rescued.restore(self._db)
+            self._count_boot()
+            label = self._label()
             self.epoch_no = int(self._db.execute("SELECT coalesce(max(no), 0) + 1 FROM epochs").fetchone()[0])
             prev = rescued.epoch if rescued else None
             self._db.execute("INSERT INTO epochs VALUES (?,?,?,?)", (self.epoch_no, epoch, why, prev))
@@ -138,6 +152,7 @@ class Store:
     def _note_start(self) -> None:
         """Starts, and the loss bound of polled readings after an unclean end."""
         with self._transaction():
+            self._count_boot()
             self.unclean = self.box("clean", "1") == "0"
             self.starts = int(self.box("starts", "0")) + 1
             self._set_box(starts=self.starts, clean=0)
@@ -152,15 +167,13 @@ class Store:
         ).fetchone()
         return Gap("polled-loss", from_s=row[0] if row else None, to_s=self._label().wall)
 
-    def boot_number(self, kernel_boot_id: str) -> int:
-        """This machine boot's number: counts on when the kernel's boot id is another than last time."""
-        boot = int(self.box("boot", "0"))
-        if self.box("boot_id") != kernel_boot_id:
+    def _count_boot(self) -> None:
+        """Inside a transaction. The number in force is never lowered: a broken file may have forgotten it."""
+        boot = max(int(self.box("boot", "0")), self._stamp.boot)
+        if boot != self._stamp.boot and self.box("boot_id") != self._kernel_boot or boot == 0:
             boot += 1
-            with self._transaction():
-                self._set_box(boot=boot, boot_id=kernel_boot_id)
-        self._boot = (boot, kernel_boot_id)
-        return boot
+        self._stamp.boot = boot
+        self._set_box(boot=boot, boot_id=self._kernel_boot)
 
     # -- committing ---------------------------------------------------------------------------------------------
 

@@ -20,10 +20,11 @@ class Hand:
     def __init__(self) -> None:
         self.mono = 1000.0
         self.known = True
+        self.boot = 0
 
     def label(self) -> Label:
         wall = 1_800_000_000.0 + self.mono if self.known else None
-        return Label(1, self.mono, wall, "ntp" if self.known else "unsure", None, "cfg00000")
+        return Label(self.boot, self.mono, wall, "ntp" if self.known else "unsure", None, "cfg00000")
 
 
 @pytest.fixture
@@ -31,9 +32,10 @@ def hand() -> Hand:
     return Hand()
 
 
-def opened(folder: Path, hand: Hand, seed: int = 1, **settings: float) -> Store:
-    store = Store(folder / "linli.db", hand.label, random.Random(seed), **settings)
-    store.open()
+def opened(folder: Path, hand: Hand, seed: int = 1, boot_id: str = "first", **settings: float) -> Store:
+    hand.boot = 0
+    store = Store(folder / "linli.db", hand, random.Random(seed), **settings)
+    store.open(boot_id)
     return store
 
 
@@ -114,8 +116,11 @@ def test_a_clean_end_loses_nothing_and_says_nothing(tmp_path, hand):
 
 
 def test_the_boot_number_counts_on_only_when_the_kernel_booted(tmp_path, hand):
-    store = opened(tmp_path, hand)
-    assert [store.boot_number("a"), store.boot_number("a"), store.boot_number("b")] == [1, 1, 2]
+    boots = []
+    for boot_id in ("a", "a", "b"):
+        opened(tmp_path, hand, boot_id=boot_id).close()
+        boots.append(hand.boot)
+    assert boots == [1, 1, 2]
 
 
 def test_a_rejected_pack_is_kept_and_said_once(tmp_path, hand):
@@ -226,10 +231,10 @@ def test_a_file_whose_header_is_gone_leaves_its_heads_in_the_gap_record(tmp_path
     old = store.epoch
     store.close()
     smash(tmp_path / "linli.db", 0, 100)
-    store = opened(tmp_path, hand, seed=2)
+    opened(tmp_path, hand, seed=2, boot_id="second")
     gaps = [n["gap"] for n in notices(tmp_path, "events") if "gap" in n]
     assert gaps == [{"reason": "corrupt", "first": 1, "last": 2, "epoch": old}]
-    assert store.boot_number("x") == 1
+    assert hand.boot == 2
 
 
 def test_a_file_that_vanished_is_a_reset_and_its_numbers_are_named(tmp_path, hand):
@@ -244,7 +249,6 @@ def test_a_file_that_vanished_is_a_reset_and_its_numbers_are_named(tmp_path, han
 
 def test_a_file_that_breaks_while_running_is_renewed_and_goes_on(tmp_path, hand):
     store = opened(tmp_path, hand)
-    store.boot_number("a")
     for i in range(40):
         store.commit([work(hand, readings=500, first_seq=500 * i + 1, noise=True)])
     store._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()

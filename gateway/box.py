@@ -1,0 +1,281 @@
+"""The running gateway: one loop that owns the state, with the storage thread and the uplink beside it.
+
+The loop never blocks. Edges and lines only hand in facts; what is durable comes back from the storage thread and only then
+are nodes and kiosks acknowledged.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from drivers.reading import Fact
+from gateway import health
+from gateway.clock import Wall
+from gateway.contract import STATE_BYTES_MAX, Json, Record, Topics, dictionary
+from gateway.local import Local
+from gateway.notify import notify
+from gateway.pending import Pending, Work
+from gateway.pipeline import Pipeline
+from gateway.ports import Port
+from gateway.storage import StorageThread, Stored
+from gateway.store import Store
+from gateway.uplink import Uplink
+
+log = logging.getLogger(__name__)
+
+TICK_S = 0.1
+HEALTH_EVERY_S = 60.0
+STATE_EVERY_S = 60.0
+WATCHDOG_EVERY_S = 5.0
+STALLED_S = 20.0  # a thread that has not come round for so long is not alive
+_WAITING_MAX = 100_000  # records not yet durable: beyond it the lines are not read
+_STOP_STORE_S, _STOP_UPLINK_S = 1.5, 2.0
+_STOP_FILE_S = 1.0
+
+
+class Parts:
+    """What build.py put together."""
+
+    def __init__(
+        self, wall: Wall, mono_s: Callable[[], float], pipeline: Pipeline, pending: Pending, store: Store,
+        topics: Topics, meta: Json, versions: Json,
+    ) -> None:  # fmt: skip
+        self.wall, self.mono_s, self.pipeline, self.pending, self.store = wall, mono_s, pipeline, pending, store
+        self.topics, self.meta, self.versions = topics, meta, versions
+        self.ports: list[Port] = []
+        self.local: Local
+        self.storage: StorageThread
+        self.uplink: Uplink
+
+
+class Box:
+    """start() to stop(), on one asyncio loop."""
+
+    def __init__(self, parts: Parts, loop: asyncio.AbstractEventLoop) -> None:
+        self._parts = parts
+        self._loop = loop
+        self._pending = parts.pending
+        self.mono_s = self._mono_s = parts.mono_s
+        self._flush: asyncio.TimerHandle | None = None
+        self._flush_at_s = 0.0
+        self._ticker: asyncio.TimerHandle | None = None
+        self._ports: dict[str, Port] = {}
+        self._under_way = 0  # records handed to the storage thread and not yet durable
+        self._due_s = {"health": 0.0, "state": 0.0, "watchdog": 0.0}
+        self._state_changes = -1
+        self._disk_trouble = ""
+        self._slowest_tick_s = 0.0
+        self._started_s = parts.mono_s()
+        self._stopping = False
+        self.heads: dict[str, int] = {}
+
+    def start(self) -> None:
+        parts = self._parts
+        self._ports = {port.name: port for port in parts.ports}
+        parts.wall.look()
+        self._synced()
+        parts.storage.start()
+        parts.uplink.retain(parts.topics.meta, dictionary(parts.meta))
+        parts.uplink.start()
+        parts.local.start()
+        self._tick()
+        notify("READY=1")
+
+    # -- facts in ---------------------------------------------------------------------------------------------------
+
+    def take(self, facts: list[Fact]) -> None:
+        """On the loop: the whole flow, then see when it must be committed."""
+        self._parts.pipeline.handle(facts)
+        self._arm()
+
+    def _arm(self) -> None:
+        """Have `_commit` called when something is due, and at once when a ring is half full or too much waits."""
+        now_s = self._mono_s()
+        for port in self._ports.values():
+            if port.link.ring and port.link.undurable * 2 > port.link.ring:
+                self._pending.hurry(now_s)
+        due_s = self._pending.due_in_s(now_s)
+        if due_s is None:
+            return
+        if due_s <= 0:
+            self._commit()
+        elif self._flush is None or now_s + due_s < self._flush_at_s:
+            if self._flush:
+                self._flush.cancel()
+            self._flush_at_s = now_s + due_s
+            self._flush = self._loop.call_later(due_s, self._commit)
+
+    def _commit(self, everything: bool = False) -> None:
+        if self._flush:
+            self._flush.cancel()
+            self._flush = None
+        if self._under_way > _WAITING_MAX and not everything:
+            self._pause(True)
+            return
+        work = self._pending.take(self._mono_s(), everything=everything)
+        if work:
+            self._under_way += _records(work)
+            self._parts.storage.put(work)
+        self._arm()
+
+    def _pause(self, on: bool) -> None:
+        for port in self._ports.values():
+            if port.paused != on:
+                port.pause(on)
+
+    # -- what is durable comes back -----------------------------------------------------------------------------------
+
+    def on_stored(self, stored: Stored) -> None:
+        """From the storage thread: only queues."""
+        self._parts.uplink.stored(stored.heads, stored.generation)
+        self._loop.call_soon_threadsafe(self._stored, stored)
+
+    def on_trouble(self, why: str) -> None:
+        """From the storage thread: only queues."""
+        self._loop.call_soon_threadsafe(self._trouble, why)
+
+    def _stored(self, stored: Stored) -> None:
+        self.heads = stored.heads
+        for work in stored.works:
+            self._under_way -= _records(work)
+            for source, (boot, seq) in work.marks.items():
+                if port := self._ports.get(source):
+                    port.durable(boot, seq)
+        if self._under_way < _WAITING_MAX / 2:
+            self._pause(False)
+        if not self._stopping:
+            self._arm()
+
+    def _trouble(self, why: str) -> None:
+        if why != self._disk_trouble:
+            self._disk_trouble = why
+            record = Record("disk.trouble" if why else "disk.well", "store", self._mono_s(), {"value": why})
+            self._pending.record("health", record, self._mono_s())
+            self._due_s["health"] = 0.0
+
+    # -- a few times a second --------------------------------------------------------------------------------------------
+
+    def _tick(self) -> None:
+        began_s = self._mono_s()
+        for port in self._ports.values():
+            port.tick()
+        self._parts.local.tick(began_s)
+        self._parts.pipeline.tick()
+        if self._parts.wall.look():
+            self._clock_changed()
+        self._periodic(began_s)
+        self._arm()
+        self._slowest_tick_s = max(self._slowest_tick_s, self._mono_s() - began_s)
+        self._ticker = self._loop.call_later(TICK_S, self._tick)
+
+    def _periodic(self, now_s: float) -> None:
+        changes = self._parts.pipeline.alarm_changes
+        if now_s >= self._due_s["state"] or changes != self._state_changes:
+            self._state_changes = changes
+            self._due_s["state"] = now_s + STATE_EVERY_S
+            payload = dictionary(self.state())
+            if len(payload) <= STATE_BYTES_MAX:
+                self._parts.uplink.retain(self._parts.topics.state, payload)
+        if now_s >= self._due_s["health"]:
+            self._due_s["health"] = now_s + HEALTH_EVERY_S
+            self._pending.record("health", Record("health", "box", now_s, self.health()), now_s)
+        if now_s >= self._due_s["watchdog"] and self.alive(now_s):
+            self._due_s["watchdog"] = now_s + WATCHDOG_EVERY_S
+            notify("WATCHDOG=1")
+
+    def _clock_changed(self) -> None:
+        """One label is true for a whole pack, so what is open is closed first; `label` already speaks the new time."""
+        self._pending.seal()
+        self._synced()
+
+    def _synced(self) -> None:
+        """What corrects every pack of this boot, sent or not."""
+        label = self._parts.wall.label()
+        if label.wall is not None:
+            data: Json = {"value": label.clock, "boot": label.boot, "mono": round(label.mono, 3)}
+            data |= {"wall": round(label.wall, 3), "err_s": label.err_s}
+            self._pending.record("events", Record("clock.synced", "clock", label.mono, data), label.mono)
+
+    @property
+    def epoch(self) -> str:
+        return self._parts.store.epoch
+
+    @property
+    def pipeline(self) -> Pipeline:
+        return self._parts.pipeline
+
+    def note(self, stream: str, record: Record) -> None:
+        """A record of the box's own, e.g. the doctor's probe."""
+        self._pending.record(stream, record, self._mono_s())
+        self.hurry()
+
+    def hurry(self) -> None:
+        """Somebody stands here and waits: commit what there is now."""
+        self._commit(everything=True)
+
+    def acked(self) -> dict[str, int]:
+        """How far the city holds each stream."""
+        return dict(self._parts.uplink.state.acked)
+
+    # -- looking ------------------------------------------------------------------------------------------------------------
+
+    def alive(self, now_s: float) -> bool:
+        """Every part came round lately. A disk that stalls keeps its thread alive: it is tried again and told."""
+        storage, uplink = self._parts.storage, self._parts.uplink
+        if storage.fault or uplink.fault:
+            return False
+        stuck = storage.busy_since_s is None and now_s - storage.alive_s > STALLED_S
+        return not stuck and now_s - uplink.alive_s <= STALLED_S
+
+    def health(self) -> Json:
+        parts = self._parts
+        uplink = parts.uplink.state
+        troubles = [t for t in (self._disk_trouble, uplink.trouble, *(p.trouble for p in self._ports.values())) if t]
+        slowest_ms, self._slowest_tick_s = round(self._slowest_tick_s * 1000, 1), 0.0
+        return {
+            "value": "trouble" if troubles else "well", "troubles": troubles, "heads": self.heads,
+            "uptime_s": round(self._mono_s() - self._started_s), "process": health.process_figures(),
+            "disk": health.disk_figures(parts.store.path), "commits": parts.store.commits,
+            "tick_ms_max": slowest_ms, "waiting": self._under_way + self._pending.records,
+            "uplink": {"connected": uplink.connected, "packs": uplink.packs_sent, "bytes": uplink.bytes_sent,
+                       "connections": uplink.connections, "acked": uplink.acked},
+            "ports": {name: port.facts() for name, port in self._ports.items()},
+            "model": parts.pipeline.model_fault,
+        }  # fmt: skip
+
+    def state(self) -> Json:
+        """Latest values, standing alarms, outputs. A sensor that never spoke is left out, never shown as fine."""
+        label = self._parts.wall.label()
+        values: Json = {}
+        for sensor, (value, mono_s) in self._parts.pipeline.values().items():
+            values[sensor] = {"value": value, "age_s": round(label.mono - mono_s, 1)}
+        return {
+            "boot": label.boot, "mono": round(label.mono, 3), "wall": label.wall and round(label.wall, 3),
+            "values": values, "alarms": self._parts.pipeline.standing(), "outputs": self._parts.pipeline.outputs(),
+        }  # fmt: skip
+
+    # -- the end -------------------------------------------------------------------------------------------------------------
+
+    async def stop(self) -> bool:
+        """Within 5 s: safe states, commit, tell the sources, say goodbye with the heads. False when a part hung."""
+        self._stopping = True
+        notify("STOPPING=1")
+        parts = self._parts
+        parts.local.safe("stop")
+        if self._ticker:
+            self._ticker.cancel()
+        self._commit(everything=True)
+        until_s = self._mono_s() + _STOP_STORE_S
+        while self._under_way and self._mono_s() < until_s:
+            await asyncio.sleep(0.01)
+        for port in self._ports.values():
+            port.close()
+        run = self._loop.run_in_executor
+        said = await run(None, parts.uplink.close, _STOP_UPLINK_S)
+        kept = await run(None, parts.storage.close, _STOP_FILE_S)
+        parts.local.close()
+        return said and kept
+
+
+def _records(work: Work) -> int:
+    return 1 + sum(draft.records for draft in work.drafts)

@@ -1,0 +1,169 @@
+"""Settings to parts: the only place that picks real hardware."""
+
+import asyncio
+import os
+import platform
+import random
+import sqlite3
+from importlib.metadata import version
+from pathlib import Path
+
+import msgspec
+
+from drivers.contacts import Contact
+from drivers.kiosk_line import KioskLink
+from drivers.node_link import NodeLink
+from drivers.outputs import Output
+from drivers.pins import Pins, open_pins
+from drivers.serial_line import SerialLine
+from gateway.alarms import Alarms, Kept, Rule
+from gateway.box import Box, Parts
+from gateway.clock import SystemClock, Wall, boot_id
+from gateway.config import Bus, Sensor, Site, resolve_port
+from gateway.contract import Json, Topics
+from gateway.detector import Detector
+from gateway.home import Home
+from gateway.local import Local
+from gateway.pending import Pending
+from gateway.pipeline import GPIO, Pipeline, Role
+from gateway.ports import Port
+from gateway.reactions import Plan, Reactions
+from gateway.reader import Reader
+from gateway.storage import StorageThread
+from gateway.store import Store
+from gateway.uplink import Identity, Link, Uplink
+
+PINS_SOCKET = "pins.sock"
+
+
+def build(site: Site, home: Home, links: Path | None, broker: str | None, loop: asyncio.AbstractEventLoop) -> Box:
+    """links: the simulator's folder instead of real ports and pins. broker: instead of the site file's.
+
+    Raises SchemaError, StoreStalled, DriverError.
+    """
+    clock = SystemClock(site.clock.trust)
+    wall = Wall(clock, site.cfg)
+    wall.look()
+    dice = random.SystemRandom()
+    store = Store(
+        home.database, wall, dice, budget_mb=site.store.budget_mb, confirmed_days=site.store.confirmed_days,
+        polled=any(sensor.source == GPIO for sensor in site.sensors.values()),
+    )  # fmt: skip
+    store.open(boot_id())
+    kept = store.kept()
+    pending = Pending(wall.label, site.store.node_commit_ms / 1000, site.store.commit_every_s)
+    pins = open_pins(links / PINS_SOCKET if links else None, clock.mono_s)
+    outputs = _outputs(site, pins, kept, crashed=store.unclean)
+    pipeline = _pipeline(site, outputs, kept, pending, clock, wall)
+    topics = Topics(site.uplink.root, site.gateway)
+    parts = Parts(wall, clock.mono_s, pipeline, pending, store, topics, _meta(site), _versions())
+    box = Box(parts, loop)
+    marks = store.marks()
+    parts.ports = [_port(bus, links, marks.get(bus.name, (0, 0)), loop, box, clock) for bus in site.buses.values()]
+    contacts = {
+        int(sensor.point.partition(":")[2]): sensor for sensor in site.sensors.values() if sensor.source == GPIO
+    }
+    parts.local = Local(
+        {gpio: (pins.input(gpio), _contact(sensor)) for gpio, sensor in contacts.items()},
+        outputs, loop, box.take, clock.mono_s,
+    )  # fmt: skip
+    parts.storage = StorageThread(store, clock.mono_s, box.on_stored, box.on_trouble)
+    parts.uplink = _uplink(site, broker, parts, dice, home)
+    return box
+
+
+def _outputs(site: Site, pins: Pins, kept: dict[str, object], *, crashed: bool) -> dict[str, Output]:
+    """In their state for this start: at_crash after an unclean end, else at_start; "keep" is what was driven last."""
+    found: dict[str, Output] = {}
+    for name, setting in site.outputs.items():
+        output = Output(
+            name, pins.output(int(setting.to.partition(":")[2]), setting.active), at_start=setting.at_start,
+            at_stop=setting.at_stop, at_crash=setting.at_crash, last=kept.get(f"output:{name}") is True,
+        )  # fmt: skip
+        output.safe("crash" if crashed else "start")
+        found[name] = output
+    return found
+
+
+def _pipeline(
+    site: Site, outputs: dict[str, Output], kept: dict[str, object], pending: Pending, clock: SystemClock, wall: Wall
+) -> Pipeline:
+    sensors = site.sensors.values()
+    latching = {sensor.id for sensor in sensors if sensor.latch}
+    rules = [
+        Rule(
+            alarm.name, alarm.title, alarm.severity, tuple(alarm.any), alarm.on_s, alarm.off_s,
+            alarm.latch or any(condition.sensor in latching for condition in alarm.any),
+        )
+        for alarm in site.alarms.values()
+    ]  # fmt: skip
+    states = {rule.name: msgspec.convert(kept.get(f"alarm:{rule.name}", {}), Kept) for rule in rules}
+    silent_s = {sensor.id: sensor.silent_s for sensor in sensors if sensor.silent_s is not None}
+    now_s = clock.mono_s()
+    alarms = Alarms(rules, states, silent_s, now_s)
+    roles = [Role(s.id, s.point, s.kind, s.report.every_s, s.report.deadband, s.valid) for s in sensors]
+    plans = [Plan(r.name, r.alarm, r.after_s, r.output, r.action, r.per_day) for r in site.reactions.values()]
+    detector = Detector.from_models(alarms.models())
+    pipeline = Pipeline(roles, alarms, Reactions(plans), outputs, detector, pending, clock.mono_s, wall.label)
+    levels = {key.removeprefix("level:"): value for key, value in kept.items() if key.startswith("level:")}
+    pipeline.restore({sensor: level for sensor, level in levels.items() if isinstance(level, bool | str)}, now_s)
+    return pipeline
+
+
+def _port(
+    bus: Bus, links: Path | None, mark: tuple[int, int], loop: asyncio.AbstractEventLoop, box: Box, clock: SystemClock
+) -> Port:
+    link = (NodeLink if bus.kind == "node" else KioskLink)(bus.name, clock.mono_s, mark)
+    path = links / bus.name if links else resolve_port(bus.port, None)
+    line = SerialLine(path, bus.line, clock.mono_s)
+    return Port(bus.name, line, link, loop, box.take, clock.mono_s)
+
+
+def _contact(sensor: Sensor) -> Contact:
+    """The alarm latches, not the reading: a reading says what is."""
+    return Contact(sensor.point, sensor.wiring, on_s=sensor.on_s, off_s=sensor.off_s)
+
+
+def _uplink(site: Site, broker: str | None, parts: Parts, dice: random.Random, home: Home) -> Uplink:
+    setting, tls = site.uplink, site.tls
+    link = Link(
+        broker or setting.broker, site.gateway, parts.topics, setting.mqtt, setting.confirm, setting.window,
+        setting.keepalive_s, setting.gzip, setting.resend_s,
+        ca=str(site.file(tls.ca)) if tls else None,
+        cert=str(site.file(tls.cert)) if tls and tls.cert else None,
+        key=str(site.file(tls.key)) if tls and tls.key else None,
+    )  # fmt: skip
+    identity = Identity(parts.store.starts, parts.wall.boot, site.cfg, parts.versions)
+
+    def open_reader() -> Reader:
+        return Reader(home.database)
+
+    return Uplink(link, identity, open_reader, parts.mono_s, dice, parts.storage.put)
+
+
+def _versions() -> Json:
+    return {
+        "linli": version("linli"), "python": platform.python_version(), "sqlite": sqlite3.sqlite_version,
+        "machine": os.uname().machine,
+    }  # fmt: skip
+
+
+def _meta(site: Site) -> Json:
+    """The dictionary: what every name in the packs means."""
+    sensors: Json = {
+        s.id: {"name": s.name, "kind": s.kind, "unit": s.unit, "point": s.point, "every_s": s.report.every_s,
+               "valid": s.valid, "test_days": s.test_days}
+        for s in site.sensors.values()
+    }  # fmt: skip
+    alarms: Json = {
+        a.name: {"name": a.title, "severity": a.severity, "conditions": [c.text for c in a.any]}
+        for a in site.alarms.values()
+    }
+    return {
+        "cfg": site.cfg, "site": site.id, "gateway": site.gateway, "name": site.name, "region": site.region,
+        "tz": site.tz, "lang": site.lang, "sensors": sensors, "alarms": alarms,
+        "outputs": {o.name: {"kind": o.kind} for o in site.outputs.values()},
+        "queues": {q.name: {"name": q.title, "within_min": q.within_min, "share": q.share} for q in site.queues.values()},
+        "services": {s.name: {"name": s.title, "queue": s.queue} for s in site.services.values()},
+        "windows": {w.name: {"name": w.title, "services": w.services} for w in site.windows.values()},
+    }  # fmt: skip

@@ -1,0 +1,81 @@
+"""What the control socket answers: how the box is, and what a person at the box may do."""
+
+import asyncio
+from collections.abc import Callable
+
+from gateway.box import Box
+from gateway.config import Site
+from gateway.contract import Json, Record
+from gateway.control import Answer
+
+_POLL_S = 0.05
+_WAIT_MAX_S = 120.0
+
+
+class Desk:
+    """Runs on the box's loop."""
+
+    def __init__(self, box: Box, site: Site, mono_s: Callable[[], float]) -> None:
+        self._box = box
+        self._site = site
+        self._mono_s = mono_s
+
+    def asks(self) -> dict[str, Answer]:
+        return {
+            "status": self._status, "probe": self._probe, "seen": self._seen,
+            "acknowledge": self._acknowledge, "reset": self._reset,
+        }  # fmt: skip
+
+    async def _status(self, _request: Json) -> Json:
+        return {"gateway": self._site.gateway, "epoch": self._box.epoch, **self._box.health(), **self._box.state()}
+
+    async def _probe(self, request: Json) -> Json:
+        """A record of our own, all the way to the ledger and back: {"acked": bool, "n", "took_s"}."""
+        began_s = self._mono_s()
+        before = self._box.heads.get("health", 0)
+        self._box.note("health", Record("probe", "doctor", began_s, {"value": "probe"}))
+        await self._until(lambda: self._box.heads.get("health", 0) > before, request)
+        n = self._box.heads.get("health", 0)
+        acked = await self._until(lambda: self._box.acked().get("health", 0) >= n > before, request)
+        return {"acked": acked, "n": n, "took_s": round(self._mono_s() - began_s, 3)}
+
+    async def _seen(self, request: Json) -> Json:
+        """Wait until a sensor says something else than now, and until the city holds it (confirm = "city").
+
+        {"changed": bool, "value", "acked": bool}. Raises ValueError for an unknown sensor.
+        """
+        sensor = str(request.get("sensor"))
+        if sensor not in self._site.sensors:
+            raise ValueError(f"found sensor {sensor!r}, expected one of {', '.join(self._site.sensors)}")
+        value = self._box.pipeline.values().get(sensor, (None, 0.0))[0]
+        changed = await self._until(lambda: self._box.pipeline.values().get(sensor, (None, 0.0))[0] != value, request)
+        if not changed:
+            return {"changed": False, "value": value, "acked": False}
+        found = self._box.pipeline.values()[sensor][0]
+        before = self._box.heads.get("readings", 0)
+        self._box.hurry()
+        await self._until(lambda: self._box.heads.get("readings", 0) > before, request)
+        n = self._box.heads.get("readings", 0)
+        acked = await self._until(lambda: self._box.acked().get("readings", 0) >= n, request)
+        return {"changed": True, "value": found, "acked": acked}
+
+    async def _acknowledge(self, request: Json) -> Json:
+        return self._alarm(request, self._box.pipeline.acknowledge)
+
+    async def _reset(self, request: Json) -> Json:
+        return self._alarm(request, self._box.pipeline.reset)
+
+    def _alarm(self, request: Json, deed: Callable[[str], None]) -> Json:
+        name = str(request.get("alarm"))
+        if name not in self._site.alarms:
+            raise ValueError(f"found alarm {name!r}, expected one of {', '.join(self._site.alarms)}")
+        deed(name)
+        self._box.hurry()
+        return {"alarms": self._box.pipeline.standing()}
+
+    async def _until(self, true: Callable[[], bool], request: Json) -> bool:
+        asked = request.get("wait_s", 10.0)
+        until_s = self._mono_s() + min(float(asked) if isinstance(asked, int | float) else 10.0, _WAIT_MAX_S)
+        while not true() and self._mono_s() < until_s:
+            await asyncio.sleep(_POLL_S)
+        return true()

@@ -1,0 +1,36 @@
+"""The state folder: one gateway at a time, secrets 0600."""
+
+import fcntl
+import os
+from pathlib import Path
+
+DATABASE = "linli.db"
+
+
+class AlreadyRunning(Exception):
+    """Another process holds the folder; the message names its pid."""
+
+
+class Home:
+    """The folder, held until the process ends."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.folder = folder
+        self.database = folder / DATABASE
+        self._lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pid = os.pread(self._lock, 32, 0).decode(errors="replace").strip() or "unknown"
+            os.close(self._lock)
+            raise AlreadyRunning(
+                f"{folder}: found a gateway already running on it (pid {pid}), expected none; "
+                f"stop it first (kill {pid}), or choose another --state"
+            ) from None
+        os.ftruncate(self._lock, 0)
+        os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
+
+    def release(self) -> None:
+        os.ftruncate(self._lock, 0)
+        os.close(self._lock)

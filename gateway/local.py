@@ -1,0 +1,79 @@
+"""The pins of this box on the loop: contacts in, outputs out."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from drivers.contacts import Contact
+from drivers.outputs import Output, When
+from drivers.pins import DigitalIn
+from drivers.reading import Fact, Reading
+
+log = logging.getLogger(__name__)
+
+REREAD_S = 60.0
+
+
+class Local:
+    """contacts: {gpio: (pin, contact)}. take: what the loop does with facts."""
+
+    def __init__(
+        self,
+        contacts: dict[int, tuple[DigitalIn, Contact]],
+        outputs: dict[str, Output],
+        loop: asyncio.AbstractEventLoop,
+        take: Callable[[list[Fact]], None],
+        mono_s: Callable[[], float],
+    ) -> None:
+        self._contacts = contacts
+        self.outputs = outputs
+        self._loop = loop
+        self._take = take
+        self._mono_s = mono_s
+        self._reread_s = 0.0
+
+    def start(self) -> None:
+        for pin, _ in self._contacts.values():
+            pin.when_edge(self._edge)
+
+    def _edge(self, gpio: int, level: bool, mono_s: float) -> None:
+        """In gpiozero's thread: only queues."""
+        self._loop.call_soon_threadsafe(self._on_edge, gpio, level, mono_s)
+
+    def _on_edge(self, gpio: int, level: bool, mono_s: float) -> None:
+        contact = self._contacts[gpio][1]
+        contact.edge(level, mono_s)
+        self._settle(contact)
+
+    def _settle(self, contact: Contact) -> None:
+        """Take what is settled now, and come back when the debounce has run out."""
+        now_s = self._mono_s()
+        found: list[Reading] = contact.tick(now_s)
+        if found:
+            self._take(list(found))
+        if (due_s := contact.due_s) is not None:
+            self._loop.call_later(max(0.0, due_s - now_s), self._settle, contact)
+
+    def tick(self, now_s: float) -> None:
+        """Edges can be lost: every level is read again each minute, and as soon as a pin is known at all."""
+        again = now_s - self._reread_s >= REREAD_S
+        if again:
+            self._reread_s = now_s
+        for pin, contact in self._contacts.values():
+            if pin.known and (again or not contact.known):
+                contact.level(pin.level, now_s)
+                self._settle(contact)
+
+    def safe(self, when: When) -> None:
+        """One stuck output does not keep the others from their safe state."""
+        for name, output in self.outputs.items():
+            try:
+                output.safe(when)
+            except OSError as error:
+                log.error("output %s could not be set for %s: %s", name, when, error)
+
+    def close(self) -> None:
+        for pin, _ in self._contacts.values():
+            pin.close()
+        for output in self.outputs.values():
+            output.close()
