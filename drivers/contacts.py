@@ -1,7 +1,7 @@
 """Ropes, cords, doors on a pin: edges and levels in, readings out. Opens no pin, asks no clock.
 
-A contact that closes to ground reads low when closed. Normally closed (the safe wiring): closed = healthy, so high = active, and
-a cut wire reads as active too; only a supervised loop can tell the two apart.
+A contact that closes to ground reads low when closed. Normally closed (the safe wiring): closed = healthy, so high =
+active, and a cut wire reads as active too; only a supervised loop can tell the two apart.
 """
 
 from drivers.reading import Reading

@@ -1,7 +1,7 @@
 """Digital in, digital out, edges; the only file that imports gpiozero.
 
-gpiozero only moves levels here: debounce, latching and safe states are our own, because its software debounce drops edges
-and its mock ignores it.
+gpiozero only moves levels here: debounce and safe states are our own, because its software debounce drops edges and its
+mock ignores it.
 """
 
 import os

@@ -1,7 +1,8 @@
 """A serial port that comes back after an unplug; the only file that imports pyserial.
 
-Opened non-blocking and exclusive, read and written on the file descriptor. A port is found by a stable path (a physical
-socket, a link) that may appear late, vanish and return. Nothing here raises: `error` holds what an installer should read.
+Opened non-blocking and exclusive, read and written on the file descriptor. A port is found by a stable path (a
+physical socket, a link) that may appear late, vanish and return. Nothing here raises: `error` holds what an installer
+should read.
 """
 
 import errno
@@ -55,8 +56,12 @@ class SerialLine:
         except BlockingIOError:
             return b""
         except OSError as error:
-            return self._drop(_lost(self.path, error))
-        return data or self._drop(_lost(self.path, None))
+            self._drop(_lost(self.path, error))
+            return None
+        if not data:
+            self._drop(_lost(self.path, None))
+            return None
+        return data
 
     def write(self, data: bytes) -> int:
         """How many bytes went; 0 when there is no room now, -1 when the line was lost."""

@@ -1,7 +1,7 @@
 """The running gateway: one loop that owns the state, with the storage thread and the uplink beside it.
 
-The loop never blocks. Edges and lines only hand in facts; what is durable comes back from the storage thread and only then
-are nodes and kiosks acknowledged.
+The loop never blocks. Edges and lines only hand in facts; what is durable comes back from the storage thread, and only
+then are nodes and kiosks acknowledged.
 """
 
 import asyncio
@@ -123,7 +123,7 @@ class Box:
             if port.paused != on:
                 port.pause(on)
 
-    # -- what is durable comes back -----------------------------------------------------------------------------------
+    # -- what is durable comes back ----------------------------------------------------------------------------------
 
     def on_stored(self, stored: Stored) -> None:
         """From the storage thread: only queues."""
@@ -153,7 +153,7 @@ class Box:
             self._pending.record("health", record, self._mono_s())
             self._due_s["health"] = 0.0
 
-    # -- a few times a second --------------------------------------------------------------------------------------------
+    # -- a few times a second ----------------------------------------------------------------------------------------
 
     def _tick(self) -> None:
         began_s = self._mono_s()
@@ -198,7 +198,8 @@ class Box:
 
     @property
     def epoch(self) -> str:
-        return self._parts.store.epoch
+        epoch: str = self._parts.store.epoch
+        return epoch
 
     @property
     def pipeline(self) -> Pipeline:
@@ -217,7 +218,7 @@ class Box:
         """How far the city holds each stream."""
         return dict(self._parts.uplink.state.acked)
 
-    # -- looking ------------------------------------------------------------------------------------------------------------
+    # -- looking -----------------------------------------------------------------------------------------------------
 
     def alive(self, now_s: float) -> bool:
         """Every part came round lately. A disk that stalls keeps its thread alive: it is tried again and told."""
@@ -254,7 +255,7 @@ class Box:
             "values": values, "alarms": self._parts.pipeline.standing(), "outputs": self._parts.pipeline.outputs(),
         }  # fmt: skip
 
-    # -- the end -------------------------------------------------------------------------------------------------------------
+    # -- the end -----------------------------------------------------------------------------------------------------
 
     async def stop(self) -> bool:
         """Within 5 s: safe states, commit, tell the sources, say goodbye with the heads. False when a part hung."""

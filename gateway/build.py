@@ -159,11 +159,14 @@ def _meta(site: Site) -> Json:
         a.name: {"name": a.title, "severity": a.severity, "conditions": [c.text for c in a.any]}
         for a in site.alarms.values()
     }
+    queues: Json = {
+        q.name: {"name": q.title, "within_min": q.within_min, "share": q.share} for q in site.queues.values()
+    }
     return {
         "cfg": site.cfg, "site": site.id, "gateway": site.gateway, "name": site.name, "region": site.region,
         "tz": site.tz, "lang": site.lang, "sensors": sensors, "alarms": alarms,
         "outputs": {o.name: {"kind": o.kind} for o in site.outputs.values()},
-        "queues": {q.name: {"name": q.title, "within_min": q.within_min, "share": q.share} for q in site.queues.values()},
+        "queues": queues,
         "services": {s.name: {"name": s.title, "queue": s.queue} for s in site.services.values()},
         "windows": {w.name: {"name": w.title, "services": w.services} for w in site.windows.values()},
     }  # fmt: skip

@@ -1,4 +1,4 @@
-"""The socket in the state folder through which `linli doctor` asks the running gateway; nobody else can reach it (0600).
+"""The socket in the state folder through which `linli doctor` asks the running gateway; 0600, so only its user can.
 
 One JSON object a line each way: {"ask": "status"} -> {"ok": ...} or {"error": "..."}. A request may take its time.
 """

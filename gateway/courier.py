@@ -1,7 +1,7 @@
 """Which pack goes next, how much may be under way, and what the city's word means. No thread, no socket, no clock.
 
-Live alarms, then events, live readings and health, then the backlog. The store is the only queue: the courier holds cursors, a
-small window of what is under way and a bounded list of what the city asked to see again.
+Live alarms, then events, live readings and health, then the backlog. The store is the only queue: the courier holds
+cursors, a small window of what is under way and a bounded list of what the city asked to see again.
 """
 
 import random

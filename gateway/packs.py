@@ -7,7 +7,7 @@ Values of doubles are kept as eight byte planes, because neighbouring readings d
 
 import zlib
 from array import array
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Any
 
 import msgspec
@@ -50,7 +50,7 @@ def _column_out(column: Column, label_mono: float) -> list[object]:
 
 
 def _deltas(numbers: list[int]) -> list[int]:
-    return [b - a for a, b in zip(numbers, numbers[1:], strict=False)]
+    return [b - a for a, b in pairwise(numbers)]
 
 
 def _seqs_out(seqs: list[int]) -> list[int]:

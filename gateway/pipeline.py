@@ -149,7 +149,7 @@ class Pipeline:
         self._changed(self._alarms.tick(now_s), now_s)
         self._act(self._reactions.tick(now_s), now_s)
 
-    # -- alarms and what follows ----------------------------------------------------------------------------------------
+    # -- alarms and what follows -------------------------------------------------------------------------------------
 
     def restore(self, levels: dict[str, Value], now_s: float) -> None:
         """After a restart: the last known levels, and the reactions to what stands already."""
@@ -189,7 +189,7 @@ class Pipeline:
             self._pending.record("events", Record("output.changed", action.output, now_s, data), now_s)
             self._pending.keep(f"output:{action.output}", action.energise)
 
-    # -- looking ---------------------------------------------------------------------------------------------------------
+    # -- looking -----------------------------------------------------------------------------------------------------
 
     def values(self) -> dict[str, tuple[Value, float]]:
         """{sensor: (latest value, when)}; a sensor that never spoke is left out."""
@@ -207,7 +207,7 @@ class Pipeline:
         return self._detector.fault
 
     def _stranger(self, point: str) -> _Sensor:
-        """A numbered source's point without a role is kept under its own name: what is acknowledged is never dropped."""
+        """A point without a role is kept under its own name: what is acknowledged is never dropped."""
         sensor = self._sensors[point] = _Sensor(Role(point, point, ""), watched=False, scored=False)
         return sensor
 

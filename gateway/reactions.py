@@ -1,7 +1,7 @@
 """What the box does about an alarm: decided here, before anything touches disk or network.
 
-"on" holds as long as its alarm stands (a strobe). "close" and "open" are done once an occurrence and stay: water comes back
-only by hand.
+"on" holds as long as its alarm stands (a strobe). "close" and "open" are done once an occurrence and stay: water comes
+back only by hand.
 """
 
 from typing import NamedTuple

@@ -1,7 +1,7 @@
 """The files beside the database, and what can be saved when it is broken.
 
-A broken file is renamed, never deleted. What the city has not confirmed is read out of it number by number and keeps its own
-epoch and numbers; what cannot be read becomes a gap record that names that epoch.
+A broken file is renamed, never deleted. What the city has not confirmed is read out of it number by number and keeps
+its own epoch and numbers; what cannot be read becomes a gap record that names that epoch.
 """
 
 import json

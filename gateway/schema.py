@@ -69,7 +69,7 @@ def migrate(path: Path) -> None:
 
     @migrations()
     def m001_first(db: sqlite_utils.Database) -> None:
-        for statement in _FIRST:
+        for statement in _FIRST.split(";"):
             db.execute(statement)
         db.execute("PRAGMA user_version = 1")
 
@@ -82,19 +82,18 @@ def migrate(path: Path) -> None:
         connection.close()
 
 
-_FIRST = (
-    # one value a key: boot, boot_id, starts, clean, hours, synced_boot
-    "CREATE TABLE box (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT",
-    "CREATE TABLE epochs (no INTEGER PRIMARY KEY, epoch TEXT NOT NULL UNIQUE, why TEXT NOT NULL, prev TEXT) STRICT",
-    "CREATE TABLE streams (epoch_no INTEGER NOT NULL, stream INTEGER NOT NULL, head INTEGER NOT NULL,"
-    " acked INTEGER NOT NULL, PRIMARY KEY (epoch_no, stream)) STRICT",
-    "CREATE TABLE packs (id INTEGER PRIMARY KEY, state INTEGER NOT NULL, notice INTEGER NOT NULL,"
-    " records INTEGER NOT NULL, boot INTEGER NOT NULL, mono REAL NOT NULL, wall REAL, clock TEXT NOT NULL, err_s REAL,"
-    " cfg TEXT NOT NULL, first_mono REAL NOT NULL, last_mono REAL NOT NULL, hour INTEGER NOT NULL,"
-    " body BLOB NOT NULL) STRICT",
-    "CREATE TABLE sources (source TEXT PRIMARY KEY, boot INTEGER NOT NULL, seq INTEGER NOT NULL) STRICT",
-    "CREATE TABLE keep (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT",
-)
+# box: one value a key (boot, boot_id, starts, clean, hours)
+_FIRST = """
+CREATE TABLE box (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+CREATE TABLE epochs (no INTEGER PRIMARY KEY, epoch TEXT NOT NULL UNIQUE, why TEXT NOT NULL, prev TEXT) STRICT;
+CREATE TABLE streams (epoch_no INTEGER NOT NULL, stream INTEGER NOT NULL, head INTEGER NOT NULL,
+    acked INTEGER NOT NULL, PRIMARY KEY (epoch_no, stream)) STRICT;
+CREATE TABLE packs (id INTEGER PRIMARY KEY, state INTEGER NOT NULL, notice INTEGER NOT NULL, records INTEGER NOT NULL,
+    boot INTEGER NOT NULL, mono REAL NOT NULL, wall REAL, clock TEXT NOT NULL, err_s REAL, cfg TEXT NOT NULL,
+    first_mono REAL NOT NULL, last_mono REAL NOT NULL, hour INTEGER NOT NULL, body BLOB NOT NULL) STRICT;
+CREATE TABLE sources (source TEXT PRIMARY KEY, boot INTEGER NOT NULL, seq INTEGER NOT NULL) STRICT;
+CREATE TABLE keep (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT
+"""
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ reading its ports when too much waits.
 
 import logging
 import queue
+import sqlite3
 import threading
 from collections.abc import Callable
 from typing import NamedTuple
@@ -139,5 +140,5 @@ class StorageThread:
         self._upkept_s = self._mono_s()
         try:
             self._store.upkeep()
-        except Exception as error:  # the next commit meets the same disk and says so
+        except (sqlite3.Error, OSError) as error:  # the next commit meets the same disk and says so
             log.warning("upkeep of the store failed: %s", error)

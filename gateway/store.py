@@ -170,7 +170,8 @@ class Store:
     def _count_boot(self) -> None:
         """Inside a transaction. The number in force is never lowered: a broken file may have forgotten it."""
         boot = max(int(self.box("boot", "0")), self._stamp.boot)
-        if boot != self._stamp.boot and self.box("boot_id") != self._kernel_boot or boot == 0:
+        another = boot != self._stamp.boot and self.box("boot_id") != self._kernel_boot
+        if another or boot == 0:
             boot += 1
         self._stamp.boot = boot
         self._set_box(boot=boot, boot_id=self._kernel_boot)

@@ -1,7 +1,7 @@
 """Carries packs to the city; the only file that imports paho.
 
-One thread owns the client, the map of message ids and a read-only database connection; every paho callback runs in it, so
-there is no lock. A connection has a Client of its own and paho is handed at most the window, so the store stays the
+One thread owns the client, the map of message ids and a read-only database connection; every paho callback runs in it,
+so there is no lock. A connection has a Client of its own and paho is handed at most the window, so the store stays the
 only queue. Traps this is built around: reference list in ARCHITECTURE.md, "Uplink".
 """
 
@@ -136,7 +136,7 @@ class Uplink:
         except BlockingIOError:
             pass  # it has been told already
 
-    # -- the thread ---------------------------------------------------------------------------------------------------
+    # -- the thread --------------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
         failures = 0
