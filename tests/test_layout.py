@@ -44,16 +44,16 @@ DOORS = {
 # Inside `gateway` a file imports only files that stand below it. A new file takes the lowest place it can live in.
 GATEWAY_ORDER = (
     # the program
-    "__main__", "cli", "doctor", "check", "db", "outbox", "run", "build",
+    "__main__", "cli", "doctor", "check", "db", "outbox", "run", "build", "desk", "box",
     # the flow and what it asks
-    "pipeline", "alarms", "reactions", "queues", "detector", "health", "control",
+    "pipeline", "alarms", "reactions", "queues", "detector", "health", "control", "local", "ports",
     # to the city, and what keeps it
     "uplink", "courier", "reader", "storage", "store", "salvage", "budget", "pending", "packs", "schema",
     # the site file
     "config", "site_writer", "alarm_rules", "site_rules", "site_reader", "site_tables", "site_types", "site_lines",
     "conditions",
     # words for all
-    "clock", "contract", "notify", "words", "paths",
+    "clock", "contract", "notify", "words", "paths", "home",
 )  # fmt: skip
 
 # In pieces, so that this file does not name what it looks for.
