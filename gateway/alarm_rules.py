@@ -12,6 +12,9 @@ from gateway.site_tables import FAMILIES, ReactionTable, Sensor, SiteFile
 MODELS = {"water-leak": "flow"}
 """A model's name -> the kind of sensor it looks at."""
 
+MODEL_EVERY_S = 60.0
+"""A model needs a reading of its sensor at least that often (gateway/detector.py)."""
+
 ACTIONS = {"valve": ("open", "close"), "strobe": ("on", "off"), "buzzer": ("on", "off"), "led": ("on", "off")}
 
 
@@ -36,12 +39,12 @@ def _condition_rules(file: SiteFile, condition: Condition, where: Path) -> Itera
     sensor = (file.sensor or {}).get(condition.sensor, UNREAD)
     kind = _kind_of(sensor)
     if condition.subject == "model":
-        yield from _model_rules(condition, kind, where)
+        yield from _model_rules(condition, sensor, kind, where)
     elif kind:
         yield from _test_rules(condition, sensor, kind, where)
 
 
-def _model_rules(condition: Condition, kind: str, where: Path) -> Iterator[Mistake]:
+def _model_rules(condition: Condition, sensor: Sensor, kind: str, where: Path) -> Iterator[Mistake]:
     model = condition.model or ""
     text = quoted(condition.text)
     if model not in MODELS:
@@ -51,6 +54,10 @@ def _model_rules(condition: Condition, kind: str, where: Path) -> Iterator[Mista
         yield Mistake(where, f"{text}, on a {kind} sensor", expected, "name another sensor")
     if condition.test == "is" or not 0 <= condition.number <= 1:
         yield Mistake(where, text, "a model's score compared with 0 to 1", 'write for example "> 0.9"')
+    if kind and read(sensor, "report") and read(sensor.report, "every_s") and sensor.report.every_s > MODEL_EVERY_S:
+        what = f"{text}, with a report each {found(sensor.report.every_s)} s"
+        do = f"write report.every_s = 60 for {quoted(condition.sensor)}"
+        yield Mistake(where, what, "a sensor with report.every_s of 60 at most for a model", do)
 
 
 def _test_rules(condition: Condition, sensor: Sensor, kind: str, where: Path) -> Iterator[Mistake]:
@@ -79,7 +86,7 @@ def _comparison_rules(condition: Condition, sensor: Sensor, kind: str, where: Pa
     elif read(sensor, "valid") and sensor.valid and not sensor.valid[0] <= condition.number <= sensor.valid[1]:
         low, high = sensor.valid
         expected = f"a number within the sensor's valid {found(low)} to {found(high)} {unit}"
-        yield Mistake(where, found(condition.number), expected, f"write it in {unit}, or correct valid")
+        yield Mistake(where, quoted(condition.text), expected, f"write it in {unit}, or correct valid")
 
 
 def _action_rules(file: SiteFile, reaction: ReactionTable, where: Path) -> Iterator[Mistake]:
@@ -104,6 +111,7 @@ def _kind_of(sensor: Sensor) -> str:
     """The kind of a sensor, also when the site file leaves it to the point; "" when it cannot be told."""
     if sensor is UNREAD or not read(sensor, "point", "kind"):
         return ""
-    kind = sensor.kind or FAMILIES.get(sensor.family, "")
-    fixed = FAMILIES.get(sensor.family, kind)
-    return kind if fixed in ("", kind) else ""
+    fixed = FAMILIES.get(sensor.family, sensor.kind)
+    kind = sensor.kind or fixed
+    fits = kind == fixed or (fixed == "" and kind in KINDS and KINDS[kind].is_contact)
+    return kind if fits else ""

@@ -226,6 +226,7 @@ def _document(text: str) -> dict[str, object]:
         return tomllib.loads(text)
     except ValueError as error:  # TOMLDecodeError, and numbers of thousands of digits
         reason, _, place = str(error).partition(" (at ")
+        reason = reason.partition(";")[0]
         numbers = [int(number) for number in re.findall("[0-9]+", place)]
         line, column = numbers if len(numbers) == 2 else (text.count("\n") + 1, 1)
         rest = text.split("\n")[line - 1][column - 1 :].strip()

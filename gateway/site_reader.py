@@ -78,7 +78,7 @@ class Reader:
             elif field.required:
                 fields[field.name] = UNREAD
                 if name not in meant:
-                    do = f"add {name} = {example(field.type)}"
+                    do = f"add for example {name} = {example(field.type)}"
                     self._complain((*path, name), "nothing", describe(field.type), do)
         return kind(**fields)
 
@@ -159,7 +159,7 @@ class Reader:
         return read
 
     def _wrong(self, kind: Any, value: Any, path: Path) -> Any:
-        shown = "something else" if _extra(kind).get("secret") else found(value)
+        shown = "no file reference" if _extra(kind).get("secret") else found(value)
         self._complain(path, shown, describe(kind), _what_to_do(kind, value, path))
         return UNREAD
 
@@ -178,7 +178,7 @@ def found(value: object) -> str:
         return value.isoformat()
     if isinstance(value, int) and abs(value) > 10**18:
         return "a number too large"
-    return str(value)
+    return str(value).removesuffix(".0")
 
 
 def quoted(text: str) -> str:
@@ -253,6 +253,8 @@ def _what_to_do(kind: Any, value: Any, path: Path) -> str:
             return f"write {key}{value.lower()} without quotes"
         except msgspec.ValidationError:
             pass
+    if len(_choices(kind)) > 1:
+        return "choose one of them"
     return f"write {'for example ' * (not _choices(kind))}{key}{example(kind)}"
 
 

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from drivers.kinds import KINDS
 from gateway.site_lines import Path
-from gateway.site_reader import UNREAD, Mistake, found, one_of, quoted
+from gateway.site_reader import UNREAD, Mistake, dotted, found, one_of, quoted
 from gateway.site_tables import FAMILIES, WIRINGS, Queue, Sensor, SiteFile
 
 E = TypeVar("E")
@@ -53,7 +53,7 @@ def twice(claims: Iterable[tuple[str, Path]], what: str) -> Iterator[Mistake]:
     first: dict[str, Path] = {}
     for thing, where in claims:
         if thing in first:
-            used = f"{quoted(thing)}, which {'.'.join(map(str, first[thing][:-1]))} uses"
+            used = f"{quoted(thing)}, which {dotted(first[thing][:-1])} uses"
             yield Mistake(where, used, f"one use of each {what}", f"choose another {what}, or remove one of the two")
         first.setdefault(thing, where)
 
@@ -100,7 +100,8 @@ def pin_rules(file: SiteFile) -> Iterator[Mistake]:
 def output_rules(file: SiteFile) -> Iterator[Mistake]:
     for name, output in entries(file.output):
         if read(output, "kind", "travel_s") and output.travel_s and output.kind != "valve":
-            yield Mistake(("output", name, "travel_s"), f"travel_s for a {output.kind}", "it for a valve", "remove it")
+            what = f"travel_s for the {output.kind} {quoted(name)}"
+            yield Mistake(("output", name, "travel_s"), what, "travel_s for a valve", "remove it")
 
 
 def service_rules(file: SiteFile) -> Iterator[Mistake]:
@@ -164,7 +165,8 @@ def _broker_mistake(url: str) -> tuple[str, str, str] | None:
     if not _is_host(host):
         return quoted(url), whole, write
     if parts.scheme == "mqtt" and not loopback:
-        return (quoted(url), "TLS to a broker on another machine", f'write "mqtts://{parts.netloc}" and add tls')
+        do = "write mqtts:// with the broker's port for TLS, often 8883, and add tls"
+        return quoted(url), "TLS to a broker on another machine", do
     return None
 
 
@@ -227,8 +229,8 @@ def _contact_rules(sensor: Sensor, path: Path) -> Iterator[Mistake]:
     """wiring, on_s, off_s and latch, where they belong."""
     wirings = WIRINGS.get(sensor.family, ())
     if read(sensor, "wiring") and sensor.wiring and sensor.wiring not in wirings:
-        expected = one_of(wirings) if wirings else "none, as this point has no wiring of its own here"
-        do = f"write wiring = {quoted(wirings[0])}" if wirings else "remove it"
+        expected = one_of(wirings) if wirings else "no wiring"
+        do = "choose what is on the wall, or correct from" if wirings else "remove it"
         yield Mistake((*path, "wiring"), quoted(sensor.wiring), f"{expected} for {quoted(sensor.point)}", do)
     for key in ("on_s", "off_s"):
         if read(sensor, key) and getattr(sensor, key) and sensor.family != "gpio":
