@@ -226,7 +226,8 @@ class Courier:
             reject[stream] = [
                 (n, str(item.get("why", ""))) for item in said.reject if isinstance(n := item.get("n"), int)
             ]
-            pruned[stream] = self._missing(key, said.missing, now_s)
+            if gone := self._missing(key, said.missing, now_s):
+                pruned[stream] = gone
         return Confirm(ack.epoch, upto, also, reject, pruned)
 
     def _missing(self, key: tuple[int, str], ranges: list[tuple[int, int]], now_s: float) -> list[tuple[int, int]]:

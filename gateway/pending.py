@@ -112,8 +112,7 @@ class Pending:
             if not source:
                 self._local_due_s = now_s
         elif source:
-            if self._due_s is None:
-                self._due_s = now_s + self._numbered_s
+            self._by(now_s + self._numbered_s)
         elif self._local_due_s is None:
             self._local_due_s = now_s + self._local_s
         if open_pack.full:

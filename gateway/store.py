@@ -213,6 +213,7 @@ class Store:
         self.commits += 1
 
     def _insert(self, drafts: list[Draft]) -> None:
+        drafts = [draft for draft in drafts if draft.records]
         if not drafts:
             return
         heads = self.heads()
