@@ -8,7 +8,7 @@ import random
 from collections import deque
 from typing import NamedTuple
 
-from gateway.contract import STREAMS, Ack
+from gateway.contract import STREAMS, Ack, StreamAck
 from gateway.reader import Reader, Row
 from gateway.schema import pack_id, pack_name
 from gateway.store import Confirm
@@ -220,15 +220,26 @@ class Courier:
             if max([said.upto, *(last for _, last in (*said.also, *said.missing))]) > top:
                 self.refused = f"{stream}: the ledger speaks of numbers beyond our head {top}"
                 continue
+            missing = said.missing + self._fell_back(key, said)
             self._acked[key] = max(self._acked[key], said.upto)
             upto[stream] = said.upto
             also[stream] = said.also
             reject[stream] = [
                 (n, str(item.get("why", ""))) for item in said.reject if isinstance(n := item.get("n"), int)
             ]
-            if gone := self._missing(key, said.missing, now_s):
+            if gone := self._missing(key, missing, now_s):
                 pruned[stream] = gone
         return Confirm(ack.epoch, upto, also, reject, pruned)
+
+    def _fell_back(self, key: tuple[int, str], said: StreamAck) -> list[tuple[int, int]]:
+        """The ledger holds less than it once said: it was restored, and will not know by itself what it lacks."""
+        ranges: list[tuple[int, int]] = []
+        at = said.upto
+        for first, last in sorted([*said.also, (self._acked[key] + 1, self._acked[key])]):
+            if first > at + 1:
+                ranges.append((at + 1, min(first - 1, self._acked[key])))
+            at = max(at, last)
+        return [(first, last) for first, last in ranges if first <= last]
 
     def _missing(self, key: tuple[int, str], ranges: list[tuple[int, int]], now_s: float) -> list[tuple[int, int]]:
         """Queue what is still here; returns the ranges that are not."""
@@ -254,11 +265,12 @@ class Courier:
             self._again_ids.add(row_id)
 
     def _gone(self, key: tuple[int, str], first: int, last: int, here: set[int]) -> list[tuple[int, int]]:
-        """Ranges of first..last that the store no longer has, each told once a connection."""
+        """Ranges of first..last that are neither here nor named in a gap record, each told once a connection."""
         gone: list[tuple[int, int]] = []
+        named = self._reader.named_in_gaps(*key)
         for n in range(first, min(last, first + _AGAIN_MAX) + 1):
             row_id = pack_id(*key, n)
-            if n in here or row_id in self._told_pruned:
+            if n in here or row_id in self._told_pruned or any(a <= n <= b for a, b in named):
                 continue
             self._told_pruned.add(row_id)
             if gone and gone[-1][1] == n - 1:

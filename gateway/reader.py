@@ -71,6 +71,26 @@ class Reader:
         row = self._db.execute(f"SELECT {_COLUMNS} FROM packs WHERE id = ?", (pack_id(epoch_no, stream, n),)).fetchone()
         return Row(*row) if row else None
 
+    def named_in_gaps(self, epoch_no: int, stream: str) -> list[tuple[int, int]]:
+        """The ranges of a stream that stored gap records name, sent or not."""
+        found: list[tuple[int, int]] = []
+        newest = max(self._names)
+        for no in range(epoch_no, newest + 1):
+            rows = self._db.execute(
+                "SELECT body FROM packs WHERE id > ? AND id <= ? AND notice = 1",
+                (pack_id(no, stream, 0), pack_id(no, stream, N_MAX)),
+            )
+            for (body,) in rows:
+                for record in open_records(body):
+                    gap = record.get("gap")
+                    if (
+                        isinstance(gap, dict)
+                        and "first" in gap
+                        and gap.get("epoch", self._names.get(no)) == self._names[epoch_no]
+                    ):
+                        found.append((gap["first"], gap["last"]))
+        return found
+
     def payload(self, row: Row, topics: Topics) -> bytes:
         """The pack as it is published, uncompressed. Raises ValueError when the stored body does not open."""
         epoch_no, stream, n = pack_name(row.id)

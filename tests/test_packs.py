@@ -1,0 +1,100 @@
+"""A pack is a compressed column in the store and plain SenML for the city; nothing changes on the way."""
+
+import json
+import zlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from drivers.reading import Reading
+from gateway.contract import PACK_BYTES_MAX, PACK_RECORDS_MAX, Label, compressed, pack_payload
+from gateway.packs import Column, encode_columns, encode_records, open_records, reading_records
+from gateway.pending import Pending
+
+KNOWN = Label(3, 500.0, 1_800_000_000.0, "ntp", 0.01, "cafe0001")
+UNSURE = Label(3, 500.0, None, "unsure", None, "cafe0001")
+
+VALUES = st.one_of(
+    st.floats(allow_nan=False, allow_infinity=False), st.booleans(), st.sampled_from(["normal", "cut", 'a"b', "水"])
+)
+ROWS = st.lists(
+    st.tuples(st.sampled_from(["a", "b/c", "地/x"]), st.floats(0, 500), VALUES, st.integers(1, 2**32 - 1), st.booleans()),
+    min_size=1,
+    max_size=60,
+)
+
+
+@given(ROWS)
+def test_what_goes_into_a_pack_comes_out_of_it_exactly(rows):
+    columns: dict[str, Column] = {}
+    for sensor, mono, value, seq, good in rows:
+        column = columns.setdefault(sensor, Column(sensor, "m3/s", "n1", 7))
+        column.monos.append(mono)
+        column.values.append(value)
+        column.seqs.append(seq)
+        if not good:
+            column.odd.append((len(column.values) - 1, "range"))
+    records = json.loads(b"[" + reading_records(encode_columns(list(columns.values()), 500.0), KNOWN) + b"]")
+    expected = [(c.sensor, m, v, s) for c in columns.values() for m, v, s in zip(c.monos, c.values, c.seqs, strict=True)]
+    assert records[0]["bt"] == 1_800_000_000.0
+    for record, (sensor, mono, value, seq) in zip(records, expected, strict=True):
+        [found] = [record[key] for key in ("v", "vb", "vs") if key in record]
+        assert (record["n"], found, type(found)) == (sensor, value, type(value))
+        assert record["src"] == f"n1/7/{seq}"
+        assert record["t"] == pytest.approx(mono - 500.0, abs=0.0011)
+    assert sum("q" in record for record in records) == sum(not row[4] for row in rows)
+
+
+def test_while_the_clock_is_unsure_times_are_relative_and_there_is_no_base():
+    column = Column("a", "", "", 0)
+    column.monos, column.values = [499.0], [True]
+    [record] = json.loads(b"[" + reading_records(encode_columns([column], 500.0), UNSURE) + b"]")
+    assert record == {"n": "a", "t": -1.0, "vb": True}
+
+
+def test_two_hundred_sensors_at_one_hertz_cost_few_bytes_a_reading():
+    columns = []
+    for i in range(200):
+        column = Column(f"building/floor/{i}", "m3/s", "", 0)
+        column.monos = [500.0 + k for k in range(30)]
+        column.values = [round(0.0001 * (i + k % 3), 6) for k in range(30)]
+        columns.append(column)
+    assert len(encode_columns(columns, 530.0)) / 6000 <= 4
+
+
+@pytest.mark.parametrize("body", [b"", b"[]x", b"\x78\x01junk", zlib.compress(b"junk"), zlib.compress(b"\x01")])
+def test_a_body_that_is_not_ours_is_refused_by_name(body):
+    with pytest.raises(ValueError, match="of the store"):
+        reading_records(body, KNOWN)
+
+
+def test_records_survive_compression_and_a_broken_one_is_refused():
+    records = [{"type": "x", "subject": "y", "mono": 1.5, "data": {"value": "水" * 300}}]
+    assert open_records(encode_records(records)) == records
+    with pytest.raises(ValueError, match="cannot be opened"):
+        open_records(encode_records(records)[:-9])
+
+
+def test_no_pack_is_larger_than_the_city_takes():
+    pending = Pending(lambda: KNOWN, 10, 30)
+    for seq in range(1, 5000):
+        value = "x" * 200 if seq % 3 else -1.2345678901234567e-300
+        pending.reading("s" * 64, "m3/s", "n" * 32, Reading("n:p", value, 499.9, 2**32 - 1, seq), 499.9)
+    work = pending.take(500.0, everything=True)
+    assert work and sum(draft.records for draft in work.drafts) == 4999
+    for draft in work.drafts:
+        assert draft.records <= PACK_RECORDS_MAX
+        payload = pack_payload("readings", "9f3c2a71", 10**9, draft.label, reading_records(draft.body(), draft.label))
+        assert len(payload) <= PACK_BYTES_MAX
+        assert compressed(payload)[:2] == b"\x1f\x8b"
+
+
+def test_a_local_reading_waits_for_its_own_interval_and_a_numbered_one_for_its_own():
+    pending = Pending(lambda: KNOWN, 10, 30)
+    pending.reading("local", "", "", Reading("gpio:1", 1.0, 0.0), 0.0)
+    pending.reading("node", "", "n1", Reading("n1:a", 1.0, 0.0, 1, 1), 0.0)
+    assert pending.due_in_s(0.0) == 10
+    work = pending.take(10.0)
+    assert work and [draft.records for draft in work.drafts] == [1]
+    assert pending.due_in_s(10.0) == 20 and pending.records == 1
