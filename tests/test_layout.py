@@ -44,7 +44,7 @@ DOORS = {
 # Inside `gateway` a file imports only files that stand below it. A new file takes the lowest place it can live in.
 GATEWAY_ORDER = (
     # the program
-    "__main__", "cli", "doctor", "check", "db", "outbox", "run", "build", "desk", "box",
+    "__main__", "cli", "doctor", "doctor_checks", "alarm", "check", "db", "outbox", "run", "build", "desk", "box",
     # the flow and what it asks
     "pipeline", "alarms", "reactions", "queues", "detector", "health", "control", "local", "ports",
     # to the city, and what keeps it
@@ -85,8 +85,8 @@ def files(*folders: str) -> Iterator[Path]:
 
 
 def all_files() -> Iterator[Path]:
-    """The folders', `.ci`, `requirements`, and those at the top."""
-    yield from files(*MAY_IMPORT, "tests", "requirements", ".ci")
+    """The folders', `docs`, `.ci`, `requirements`, and those at the top."""
+    yield from files(*MAY_IMPORT, "tests", "docs", "requirements", ".ci")
     yield from (path.relative_to(ROOT) for path in sorted(ROOT.iterdir()) if path.is_file() and path.name[0] != ".")
 
 
