@@ -60,16 +60,33 @@ def at_random(per_day: float, dice: np.random.Generator) -> Alarm:
     return Alarm(score, hold_min=0)
 
 
+def scores(score: Scores, minutes: Minutes) -> NDArray[np.float64]:
+    """The score of each minute of a series, m3/s; NaN where its window is not scored."""
+    at, windows = features.windows(minutes)
+    result = np.full(len(minutes), np.nan)
+    parts = np.array_split(windows, len(windows) // 20_000 + 1)
+    result[at] = np.concatenate([score(part) for part in parts if len(part)] or [[]])
+    return result
+
+
 def rings(alarm: Alarm, minutes: Minutes) -> tuple[NDArray[np.intp], int]:
     """(minutes in which the alarm begins to ring, number of minutes scored) over one series, m3/s."""
-    at, windows = features.windows(minutes)
-    high = np.zeros(len(minutes) + 1, bool)
-    if len(at):
-        parts = np.array_split(windows, len(windows) // 20_000 + 1)
-        high[at] = np.concatenate([alarm.score(part) for part in parts]) > alarm.threshold
+    scored = scores(alarm.score, minutes)
     long = alarm.hold_min + 1  # a score each minute: 11 of them span ten minutes
-    held = np.convolve(high, np.ones(long), "full")[: len(high)] >= long
-    return np.flatnonzero(held[:-1] & ~np.concatenate(([False], held[:-2]))), len(at)
+    held = np.convolve(scored > alarm.threshold, np.ones(long), "full")[: len(minutes)] >= long
+    return np.flatnonzero(held & ~np.concatenate(([False], held[:-1]))), int(np.isfinite(scored).sum())
+
+
+def without_leaks(score: Scores, minutes: Minutes) -> dict[str, int]:
+    """How high a series without leak scores: minutes scored, above 0.5, above 0.9, the longest run above 0.9."""
+    scored = scores(score, minutes)
+    edges = np.flatnonzero(np.diff(np.concatenate(([0], scored > 0.9, [0]))))
+    return {
+        "minutes": int(np.isfinite(scored).sum()),
+        "above_half": int((scored > 0.5).sum()),
+        "above_threshold": int((scored > 0.9).sum()),
+        "longest_above_threshold_min": int((edges[1::2] - edges[::2]).max(initial=0)),
+    }
 
 
 def with_leak(minutes: Minutes, leak: Leak) -> Minutes:

@@ -114,12 +114,8 @@ def export(weights: NDArray[np.float64], bias: float, path: Path) -> None:
     path.write_bytes(model.SerializeToString(deterministic=True))
 
 
-def all_figures(session: Session, validation: flat.Flat) -> dict[str, Any]:
+def all_figures(score: measure.Scores, validation: flat.Flat) -> dict[str, Any]:
     """The shipped file against the rules beside it, on days it never saw."""
-
-    def score(windows: Minutes) -> NDArray[np.float32]:
-        return session.score(features.features(windows))
-
     model = measure.Alarm(score)
     one = validation.mean_m3_s
     four = measure.building(one, 4, np.random.default_rng(SEED))
@@ -172,11 +168,16 @@ def train(folder: Path, per_building: int = 40_000) -> dict[str, Any]:
             "weights": dict(zip(features.NAMES, weights.tolist(), strict=True)),
             "bias": bias,
         },
-        "validation": all_figures(session, unseen),
+        "without_leaks": measure.without_leaks(_scores(session), unseen.mean_m3_s),
+        "validation": all_figures(_scores(session), unseen),
     }
     (folder / "figures.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     write_manifest(folder)
     return result
+
+
+def _scores(session: Session) -> measure.Scores:
+    return lambda windows: session.score(features.features(windows))
 
 
 def table(result: dict[str, Any]) -> str:
