@@ -173,6 +173,15 @@ class Alarms:
     def score(self, model: str, sensor: str, score: float, now_s: float, evidence: Json) -> list[Change]:
         return self._see((model, sensor), score, now_s, now_s, None, evidence)
 
+    def no_score(self, model: str, sensor: str, now_s: float) -> list[Change]:
+        """The model says nothing about this sensor now; what it said before does not hold for ever."""
+        changes: list[Change] = []
+        for alarm, truth in self._watchers.get((model, sensor), ()):
+            if truth.since_s is not None:
+                truth.since_s = None
+                changes += alarm.judge(now_s)
+        return changes
+
     def _see(
         self, key: tuple[str | None, str], value: Value, mono_s: float, now_s: float, src: str | None,
         evidence: Json | None = None,

@@ -11,7 +11,7 @@ import msgspec
 
 from drivers.kinds import KINDS
 from drivers.outputs import Output
-from drivers.reading import Event, Fact, Lost, Reading, Value
+from drivers.reading import GOOD, Event, Fact, Lost, Reading, Value
 from gateway.alarms import Alarms, Change
 from gateway.contract import Json, Label, Record, rfc3339
 from gateway.detector import Detector
@@ -92,7 +92,7 @@ class Pipeline:
         self._pending = pending
         self._mono_s = mono_s
         self._label = label
-        scored = {sensor for sensors in alarms.models().values() for sensor in sensors}
+        self._scored = scored = {sensor for sensors in alarms.models().values() for sensor in sensors}
         self._sensors = {
             role.point: _Sensor(role, alarms.watches(role.sensor), role.sensor in scored) for role in roles
         }
@@ -127,7 +127,7 @@ class Pipeline:
         self._pending.reading(sensor.id, sensor.unit, sensor.source, reading, now_s)
         if sensor.is_contact and changed:
             self._pending.keep(f"level:{sensor.id}", reading.value)
-        if sensor.scored and isinstance(reading.value, float):
+        if sensor.scored and isinstance(reading.value, float) and reading.quality == GOOD:
             self._detector.feed(sensor.id, reading.value, reading.mono_s)
         if sensor.watched:
             src = f"{sensor.source}/{reading.boot}/{reading.seq}" if reading.seq else None
@@ -144,8 +144,12 @@ class Pipeline:
     def tick(self) -> None:
         """Several times a second: delays, silence, minutes of the detector."""
         now_s = self._mono_s()
-        for sensor, score in self._detector.tick(now_s).items():
+        scores = self._detector.tick(now_s)
+        for sensor, score in scores.items():
             self._changed(self._alarms.score(self._model, sensor, score, now_s, {"model": self._model}), now_s)
+        for sensor in self._scored:
+            if self._detector.score(sensor) is None:  # silent, or the model was taken out: nothing goes on being true
+                self._changed(self._alarms.no_score(self._model, sensor, now_s), now_s)
         self._changed(self._alarms.tick(now_s), now_s)
         self._act(self._reactions.tick(now_s), now_s)
 

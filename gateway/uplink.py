@@ -9,6 +9,7 @@ import logging
 import os
 import random
 import select
+import socket
 import sqlite3
 import threading
 from collections.abc import Callable
@@ -227,6 +228,8 @@ class _Session:
         where = urlsplit(self._link.broker)
         port = where.port or (8883 if where.scheme == "mqtts" else 1883)
         self._client.connect(where.hostname or "", port, keepalive=self._link.keepalive_s)
+        sock: Any = self._client.socket()
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # paho does not: 40 ms on an alarm behind a PUBACK
         until_s = self._mono_s() + _CONNECT_S
         while not self._lost and not self._subscribed:
             self._turn(0.2)

@@ -4,6 +4,7 @@ A connection that is lost is thrown away with its Client, so that no queue of pa
 acknowledged to the broker only by `settle`, when its owner has it on the disk.
 """
 
+import socket
 import ssl
 from collections.abc import Callable
 from pathlib import Path
@@ -114,6 +115,8 @@ class Connection:
                 )
             else:
                 self._client.connect(self._address.host, self._address.port, self._keepalive_s)
+            line: Any = self._client.socket()
+            line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # paho leaves small packets waiting
         except (OSError, ValueError) as error:
             self.error = str(error)
             return False
