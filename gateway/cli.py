@@ -24,6 +24,7 @@ COMMANDS = {
     "run": Command("gateway.run", "the gateway: linli run SITE --state DIR"),
     "check": Command("gateway.check", "every mistake in a site file, and what to do about it"),
     "doctor": Command("gateway.doctor", "try every bus, pin, sensor, clock, disk and the broker"),
+    "alarm": Command("gateway.alarm", "which alarms stand; acknowledge or reset one at the box"),
     "db": Command("gateway.db", "look inside the gateway's database"),
     "outbox": Command("gateway.outbox", "what waits for the city, and since when"),
     "simulate": Command("simulator.simulate", "a building's hardware, byte for byte and pin for pin"),

@@ -27,37 +27,50 @@ class Desk:
         }  # fmt: skip
 
     async def _status(self, _request: Json) -> Json:
-        return {"gateway": self._site.gateway, "epoch": self._box.epoch, **self._box.health(), **self._box.state()}
+        """health and state, and what only a person at the box wants to know (gateway/doctor_checks.py, Status)."""
+        parts = self._box._parts
+        label = parts.wall.label()
+        trouble = {"disk": self._box._disk_trouble, "uplink": parts.uplink.state.trouble}
+        return {
+            "gateway": self._site.gateway, "cfg": self._site.cfg, "lang": self._site.lang, "epoch": self._box.epoch,
+            "clock": label.clock, "err_s": label.err_s, "trouble": trouble, **self._box.health(), **self._box.state(),
+        }  # fmt: skip
 
     async def _probe(self, request: Json) -> Json:
-        """A record of our own, all the way to the ledger and back: {"acked": bool, "n", "took_s"}."""
+        """A record of our own, all the way to the ledger and back: {"stored": bool, "acked": bool, "n", "took_s"}."""
         began_s = self._mono_s()
         before = self._box.heads.get("health", 0)
         self._box.note("health", Record("probe", "doctor", began_s, {"value": "probe"}))
-        await self._until(lambda: self._box.heads.get("health", 0) > before, request)
+        stored = await self._until(lambda: self._box.heads.get("health", 0) > before, request)
         n = self._box.heads.get("health", 0)
-        acked = await self._until(lambda: self._box.acked().get("health", 0) >= n > before, request)
-        return {"acked": acked, "n": n, "took_s": round(self._mono_s() - began_s, 3)}
+        acked = stored and await self._until(lambda: self._box.acked().get("health", 0) >= n, request)
+        return {"stored": stored, "acked": acked, "n": n, "took_s": round(self._mono_s() - began_s, 3)}
 
     async def _seen(self, request: Json) -> Json:
-        """Wait until a sensor says something else than now, and until the city holds it (confirm = "city").
+        """Wait until a sensor says something else than `was` (left out: than now), then until that is safe.
 
-        {"changed": bool, "value", "acked": bool}. Raises ValueError for an unknown sensor.
+        {"changed": bool, "was", "value", "stored": bool, "acked": bool}; stored and acked have 10 s of their own.
+        Raises ValueError for an unknown sensor.
         """
         sensor = str(request.get("sensor"))
         if sensor not in self._site.sensors:
             raise ValueError(f"found sensor {sensor!r}, expected one of {', '.join(self._site.sensors)}")
-        value = self._box.pipeline.values().get(sensor, (None, 0.0))[0]
-        changed = await self._until(lambda: self._box.pipeline.values().get(sensor, (None, 0.0))[0] != value, request)
-        if not changed:
-            return {"changed": False, "value": value, "acked": False}
-        found = self._box.pipeline.values()[sensor][0]
-        before = self._box.heads.get("readings", 0)
-        self._box.hurry()
-        await self._until(lambda: self._box.heads.get("readings", 0) > before, request)
-        n = self._box.heads.get("readings", 0)
-        acked = await self._until(lambda: self._box.acked().get("readings", 0) >= n, request)
-        return {"changed": True, "value": found, "acked": acked}
+
+        def latest() -> object:
+            return self._box.pipeline.values().get(sensor, (None, 0.0))[0]
+
+        was = request["was"] if "was" in request else latest()
+        changed = await self._until(lambda: latest() != was, request)
+        found: Json = {"changed": changed, "was": was, "value": latest(), "stored": False, "acked": False}
+        if changed:
+            # The reading may be committed already; a record behind it is not, and shows when both are.
+            before = self._box.heads.get("health", 0)
+            self._box.note("health", Record("probe", "doctor", self._mono_s(), {"value": "seen", "sensor": sensor}))
+            found["stored"] = await self._until(lambda: self._box.heads.get("health", 0) > before, {})
+            n = self._box.heads.get("readings", 0)
+            held = await self._until(lambda: self._box.acked().get("readings", 0) >= n, {})
+            found["acked"] = found["stored"] and held
+        return found
 
     async def _acknowledge(self, request: Json) -> Json:
         return self._alarm(request, self._box.pipeline.acknowledge)

@@ -1,4 +1,5 @@
-"""Tables and migrations, by sqlite-utils: the only file that imports it, and only inside `migrate`.
+"""Tables and migrations, by sqlite-utils: the only file that imports it, and only inside `migrate`
+and `query` (`linli db`).
 
 Importing sqlite-utils costs 20-30 MB and half a second, so the daemon never does: it compares `user_version` and, when
 that differs, runs this file as a short process of its own.
@@ -9,6 +10,7 @@ packs.id is epoch_no << 48 | stream << 44 | n: one integer key, so that a commit
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Generator
 from pathlib import Path
 
 from gateway.contract import STREAMS
@@ -80,6 +82,41 @@ def migrate(path: Path) -> None:
         migrations.apply(sqlite_utils.Database(connection))
     finally:
         connection.close()
+
+
+_READ_PRAGMAS = frozenset(
+    ("table_info", "table_xinfo", "table_list", "index_list", "index_info", "quick_check", "integrity_check",
+     "user_version", "page_count", "page_size", "freelist_count", "recursive_triggers")
+)  # fmt: skip
+_READS = frozenset(
+    (sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE,
+     sqlite3.SQLITE_SAVEPOINT)
+)  # fmt: skip
+
+
+def _only_read(action: int, name: str | None, *_: str | None) -> int:
+    """SQLite's authorizer: neither this file nor, by ATTACH or VACUUM INTO, another one may be written."""
+    allowed = action in _READS or (action == sqlite3.SQLITE_PRAGMA and name in _READ_PRAGMAS)
+    return sqlite3.SQLITE_OK if allowed else sqlite3.SQLITE_DENY
+
+
+def query(path: Path, sql: str) -> Generator[dict[str, object], None, None]:
+    """Rows of one read-only statement, also beside a running gateway. Raises sqlite3.DatabaseError, ValueError."""
+    import sqlite_utils
+
+    connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=5)
+    try:
+        connection.set_authorizer(_only_read)
+        yield from sqlite_utils.Database(connection, execute_plugins=False).query(sql)
+    finally:
+        connection.close()
+
+
+def tables(path: Path) -> dict[str, int]:
+    """{table: how many rows}, in the order they were made. Raises sqlite3.DatabaseError."""
+    names = [str(row["name"]) for row in query(path, "SELECT name FROM sqlite_master WHERE type = 'table'")]
+    counts = (next(query(path, f"SELECT count(*) AS rows FROM [{name}]")) for name in names)
+    return {name: int(str(count["rows"])) for name, count in zip(names, counts, strict=True)}
 
 
 # box: one value a key (boot, boot_id, starts, clean, hours)
