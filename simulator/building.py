@@ -49,7 +49,7 @@ class Building:
         dice: random.Random,
     ) -> None:
         self._sensors = {sensor.id: sensor for sensor in sensors}
-        self._courses = courses if water.on else {}
+        self._courses = courses
         self._speed = speed * water.speed
         self._dice = dice
         self._valves = [Valve(output) for output in outputs if output.kind == "valve"]

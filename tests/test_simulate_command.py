@@ -1,0 +1,98 @@
+"""`linli simulate` as a process: its exit code says whether everything it made is durable."""
+
+import argparse
+import json
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from fake_gateway import FakeGateway, key_of
+
+from simulator import simulate
+
+SITE = Path(__file__).parent.parent / "simulator" / "sites" / "demo.toml"
+
+
+class Pump(threading.Thread):
+    """A gateway in real time for the command: acknowledges everything."""
+
+    def __init__(self, links: Path) -> None:
+        super().__init__(daemon=True)
+        self.gateway = FakeGateway(links, ["n1", "n2", "k1"], time.monotonic)
+        self.ends = threading.Event()
+
+    def run(self) -> None:
+        while not self.ends.wait(0.01):
+            self.gateway.step()
+
+    def __enter__(self) -> "Pump":
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.ends.set()
+        self.join()
+        self.gateway.close()
+
+
+def arguments(folder: Path, *more: str) -> list[str]:
+    return [str(SITE), "--links", str(folder / "links"), "--truth", str(folder / "truth"), *more]
+
+
+def simulate_here(folder: Path, *more: str) -> int:
+    parser = argparse.ArgumentParser()
+    simulate.add_arguments(parser)
+    return simulate.run(parser.parse_args(arguments(folder, *more)))
+
+
+def test_the_command_ends_well_once_everything_is_durable(tmp_path: Path) -> None:
+    with Pump(tmp_path / "links") as pump:
+        assert simulate_here(tmp_path, "--scenario", "chaos", "--seconds", "2") == 0
+    facts = [json.loads(line) for line in (tmp_path / "truth").read_text().splitlines()]
+    numbered = {key_of(row["src"]): row["value"] for row in facts if row["src"]}
+    assert pump.gateway.durable == numbered
+    assert len(numbered) > 400
+    assert not any((tmp_path / "links" / name).exists() for name in ("n1", "n2", "k1", "pins.sock"))
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_the_command_fails_and_names_who_still_holds_facts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(simulate, "SETTLE_S", 0.3)
+    assert simulate_here(tmp_path, "--seconds", "0.2") == 1
+    said = capsys.readouterr().err
+    assert "n1 still holds 2 facts; expected the gateway to make all durable. See that it runs" in said
+    assert "n2 still holds 2 facts" in said
+    assert "k1" not in said
+
+
+def test_wrong_use_is_told_before_anything_is_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert simulate_here(tmp_path, "--scenario", "no-such") == 2
+    assert "expected one of chaos, demo, quiet" in capsys.readouterr().err
+    assert not (tmp_path / "truth").exists()
+    with pytest.raises(SystemExit):
+        simulate_here(tmp_path, "--speed", "0")
+
+
+@pytest.mark.parametrize("heard", [True, pytest.param(False, marks=pytest.mark.slow)])
+def test_a_signal_ends_it_in_seconds_and_the_code_says_whether_all_is_durable(tmp_path: Path, heard: bool) -> None:
+    command = [sys.executable, "-m", "gateway", "simulate", *arguments(tmp_path, "--scenario", "chaos")]
+    (tmp_path / "links").mkdir()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert "simulating demo-centre-a: n1, n2, k1" in process.stdout.readline()
+        if heard:
+            with Pump(tmp_path / "links"):
+                time.sleep(0.5)
+                process.send_signal(signal.SIGTERM)
+                assert process.wait(10) == 0
+        else:
+            process.send_signal(signal.SIGTERM)
+            started_s = time.monotonic()
+            assert process.wait(10) == 1
+            assert time.monotonic() - started_s < 7
