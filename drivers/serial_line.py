@@ -18,10 +18,14 @@ _PROCESSES_MAX = 10_000
 
 
 class SerialLine:
-    """path: the port. speed: "115200 8N1". fd is -1 while closed; next_try_s: when `open` is worth calling again."""
+    """find: where the port is now; asked at each try, because a socket has a path only while something is plugged in.
 
-    def __init__(self, path: Path, speed: str, mono_s: Callable[[], float]) -> None:
-        self.path = path
+    speed: "115200 8N1". fd is -1 while closed; next_try_s: when `open` is worth calling again.
+    """
+
+    def __init__(self, find: Callable[[], Path], speed: str, mono_s: Callable[[], float]) -> None:
+        self._find = find
+        self.path = find()
         baud, frame = speed.split()
         self._baud, self._bits, self._parity, self._stop = int(baud), int(frame[0]), _PARITY[frame[1]], int(frame[2])
         self._mono_s = mono_s
@@ -35,6 +39,7 @@ class SerialLine:
         """Whether the port is open now; if not, `error` says why and `next_try_s` when to try again."""
         if self.fd >= 0:
             return True
+        self.path = self._find()
         try:
             self._port = serial.Serial(
                 str(self.path), self._baud, self._bits, self._parity, self._stop, timeout=0, write_timeout=0,

@@ -114,8 +114,11 @@ def _port(
     bus: Bus, links: Path | None, mark: tuple[int, int], loop: asyncio.AbstractEventLoop, box: Box, clock: SystemClock
 ) -> Port:
     link = (NodeLink if bus.kind == "node" else KioskLink)(bus.name, clock.mono_s, mark)
-    path = links / bus.name if links else resolve_port(bus.port, None)
-    line = SerialLine(path, bus.line, clock.mono_s)
+
+    def find() -> Path:
+        return links / bus.name if links else resolve_port(bus.port, None)
+
+    line = SerialLine(find, bus.line, clock.mono_s)
     return Port(bus.name, line, link, loop, box.take, clock.mono_s)
 
 
@@ -156,7 +159,7 @@ def _meta(site: Site) -> Json:
         for s in site.sensors.values()
     }  # fmt: skip
     alarms: Json = {
-        a.name: {"name": a.title, "severity": a.severity, "conditions": [c.text for c in a.any]}
+        a.name: {"name": a.title, "severity": a.severity, "conditions": [c.text for c in a.any], "clear": a.clear}
         for a in site.alarms.values()
     }
     queues: Json = {
@@ -165,7 +168,7 @@ def _meta(site: Site) -> Json:
     return {
         "cfg": site.cfg, "site": site.id, "gateway": site.gateway, "name": site.name, "region": site.region,
         "tz": site.tz, "lang": site.lang, "sensors": sensors, "alarms": alarms,
-        "outputs": {o.name: {"kind": o.kind} for o in site.outputs.values()},
+        "outputs": {o.name: {"kind": o.kind, "travel_s": o.travel_s} for o in site.outputs.values()},
         "queues": queues,
         "services": {s.name: {"name": s.title, "queue": s.queue} for s in site.services.values()},
         "windows": {w.name: {"name": w.title, "services": w.services} for w in site.windows.values()},

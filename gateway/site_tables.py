@@ -63,9 +63,8 @@ class Place(Table):
 class ClockSettings(Table):
     """trust: "kernel" believes the wall clock once the kernel says it is synchronised, "system" at once."""
 
-    NOT_YET = frozenset({"ntp", "rtc"})
+    NOT_YET = frozenset({"ntp", "rtc", "wait_s"})
     trust: Literal["kernel", "system"] = "kernel"
-    wait_s: Seconds = 600.0
 
 
 class Bus(Table, rename={"name": "key"}):
@@ -246,11 +245,10 @@ class Uplink(Table):
 
 
 class Store(Table):
-    NOT_YET = frozenset({"minute_days", "ratings_days"})
+    NOT_YET = frozenset({"minute_days", "ratings_days", "raw_days"})
     budget_mb: Megabytes = 4000
     commit_every_s: SomeSeconds = 30.0
     node_commit_ms: Milliseconds = 10_000
-    raw_days: Days = 7
     confirmed_days: Days = 7
 
 
