@@ -74,7 +74,7 @@ def _asker(folder: Path) -> Ask:
 
 def _site_mistakes(errors: config.ConfigErrors, say: Words) -> Iterator[Finding]:
     for p in errors.problems:
-        values = {"line": p.line, "key": p.path, "found": p.found, "expected": p.expected, "do": p.do}
+        values = {"line": p.line, "path": p.path, "found": p.found, "expected": p.expected, "do": p.do}
         yield found(say, say("name.site"), FAIL, "site.wrong", **values)
 
 

@@ -87,7 +87,7 @@ def try_buses(buses: list[Bus], links: Path | None, mono_s: Mono, say: Words) ->
         if links and not path.exists():
             findings[bus.name] = found(say, bus.name, FAIL, "bus.nolink", path=path)
         else:
-            lines[bus.name] = SerialLine(lambda path=path: path, bus.line, mono_s)
+            lines[bus.name] = SerialLine(_at(path), bus.line, mono_s)
     for name, line in lines.items():
         if not line.open():
             findings[name] = fault(say, name, line.error)
@@ -273,3 +273,7 @@ def _why_no_broker(error: OSError) -> str:
     if isinstance(error, socket.gaierror):
         return "broker.nohost"
     return "broker.tls" if isinstance(error, ssl.SSLError | ConnectionResetError) else "broker.unreachable"
+
+
+def _at(path: Path) -> Callable[[], Path]:
+    return lambda: path

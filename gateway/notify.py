@@ -5,7 +5,7 @@ import socket
 
 
 def notify(state: str) -> bool:
-    """"READY=1", "WATCHDOG=1", "STATUS=..."; False when nobody listens (not started by systemd)."""
+    """ "READY=1", "WATCHDOG=1", "STATUS=..."; False when nobody listens (not started by systemd)."""
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address:
         return False

@@ -104,7 +104,8 @@ class Reader:
     def _value(self, kind: Any, value: Any, path: Path) -> Any:
         inner = _plain(kind)
         if get_origin(inner) is dict:
-            return self._tables(*get_args(inner), value, path)
+            key_kind, entry_kind = get_args(inner)
+            return self._tables(key_kind, entry_kind, value, path)
         if get_origin(inner) is list:
             return self._items(kind, value, path)
         if inner in _SENTENCES:

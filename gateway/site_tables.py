@@ -48,7 +48,7 @@ class Table(Struct, frozen=True):
     NOT_YET: ClassVar[frozenset[str]] = frozenset()
 
 
-class Place(Table):
+class Place(Table, frozen=True):
     """`site`: which centre this is, and which box."""
 
     NOT_YET = frozenset({"open", "holidays", "power"})
@@ -60,14 +60,14 @@ class Place(Table):
     lang: Literal["zh-CN", "en"] = "zh-CN"
 
 
-class ClockSettings(Table):
+class ClockSettings(Table, frozen=True):
     """trust: "kernel" believes the wall clock once the kernel says it is synchronised, "system" at once."""
 
     NOT_YET = frozenset({"ntp", "rtc", "wait_s"})
     trust: Literal["kernel", "system"] = "kernel"
 
 
-class Bus(Table, rename={"name": "key"}):
+class Bus(Table, frozen=True, rename={"name": "key"}):
     """One serial line: a node on it, or a kiosk. silent_s: it counts as silent after that."""
 
     NOT_YET = frozenset({"timeout_ms", "gap_ms"})
@@ -78,7 +78,7 @@ class Bus(Table, rename={"name": "key"}):
     silent_s: SomeSeconds = 15.0
 
 
-class Report(Table):
+class Report(Table, frozen=True):
     """When a reading is told: beyond the deadband, and at least every `every_s`; 0 = each one."""
 
     NOT_YET = frozenset({"stats"})
@@ -96,7 +96,7 @@ WIRINGS = {"gpio": ("normally-open", "normally-closed"), "loop": ("supervised-2k
 """Sort of point -> how it may be wired, the default first."""
 
 
-class Sensor(Table, rename={"id": "key", "point": "from"}):
+class Sensor(Table, frozen=True, rename={"id": "key", "point": "from"}):
     """A role given to a point. After `load`, kind, name, wiring and report are never empty by omission.
 
     wiring: "" for sensors that are no contact, and for a node's contact points (wired in the node).
@@ -147,7 +147,7 @@ class Sensor(Table, rename={"id": "key", "point": "from"}):
         )
 
 
-class Output(Table, rename={"name": "key"}):
+class Output(Table, frozen=True, rename={"name": "key"}):
     """One switched thing on a pin. travel_s: how long a valve takes from end to end."""
 
     NOT_YET = frozenset({"line", "drive", "proof", "exercise", "approved_by", "silence"})
@@ -161,7 +161,7 @@ class Output(Table, rename={"name": "key"}):
     travel_s: Seconds = 0.0
 
 
-class Alarm(Table, rename={"name": "key", "title": "name"}):
+class Alarm(Table, frozen=True, rename={"name": "key", "title": "name"}):
     """Active when any condition has held for on_s; over when none has held for off_s.
 
     latch: stays until it is cleared by hand. clear: from where; "on-site" refuses the city's hand.
@@ -181,7 +181,7 @@ class Alarm(Table, rename={"name": "key", "title": "name"}):
     clear: Literal["any", "on-site"] = "any"
 
 
-class ReactionTable(Table, rename={"name": "key"}):
+class ReactionTable(Table, frozen=True, rename={"name": "key"}):
     """`reaction.<name>` as written; `Reaction` in config.py is what the program uses."""
 
     NOT_YET = frozenset({"unless", "undo"})
@@ -191,7 +191,7 @@ class ReactionTable(Table, rename={"name": "key"}):
     per_day: Times | None = None
 
 
-class Queue(Table, rename={"name": "key", "title": "name"}):
+class Queue(Table, frozen=True, rename={"name": "key", "title": "name"}):
     """A waiting line: `share` of its tickets are to be called within `within_min`."""
 
     NOT_YET = frozenset({"sources", "numbers"})
@@ -202,14 +202,14 @@ class Queue(Table, rename={"name": "key", "title": "name"}):
     share: Share = 0.8
 
 
-class Service(Table, rename={"name": "key", "title": "name"}):
+class Service(Table, frozen=True, rename={"name": "key", "title": "name"}):
     NOT_YET = frozenset({"priority", "appointments", "close"})
     name: Annotated[str, KEY]
     title: Title
     queue: Name
 
 
-class Window(Table, rename={"name": "key", "title": "name"}):
+class Window(Table, frozen=True, rename={"name": "key", "title": "name"}):
     NOT_YET = frozenset({"accessible", "calls", "rating"})
     name: Annotated[str, KEY]
     services: Annotated[
@@ -218,7 +218,7 @@ class Window(Table, rename={"name": "key", "title": "name"}):
     title: Title = ""
 
 
-class Uplink(Table):
+class Uplink(Table, frozen=True):
     """The way to the city. window: messages under way at most. gzip: packs may be compressed."""
 
     NOT_YET = frozenset({"month_mb", "obey"})
@@ -244,7 +244,7 @@ class Uplink(Table):
         return self.broker.startswith("mqtts://")
 
 
-class Store(Table):
+class Store(Table, frozen=True):
     NOT_YET = frozenset({"minute_days", "ratings_days", "raw_days"})
     budget_mb: Megabytes = 4000
     commit_every_s: SomeSeconds = 30.0
@@ -252,7 +252,7 @@ class Store(Table):
     confirmed_days: Days = 7
 
 
-class Tls(Table):
+class Tls(Table, frozen=True):
     """Files, relative to the site file's folder; `Site.file` gives their paths."""
 
     ca: FileRef
@@ -261,7 +261,7 @@ class Tls(Table):
     profile: Literal["tls1.2+", "tls1.3"] = "tls1.2+"
 
 
-class SiteFile(Table):
+class SiteFile(Table, frozen=True):
     """The whole file, table by table."""
 
     NOT_YET = frozenset({"extends", "device", "facility", "profile", "page", "test", "detector"})

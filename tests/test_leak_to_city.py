@@ -199,7 +199,9 @@ def test_tickets_and_what_a_source_gave_up_are_events_with_their_source(centre):
     centre.say(Lost("k1", 5, 2, 9, centre.now_s))
     centre.commit()
     ticket, lost = centre.sent("events")
-    assert ticket["type"] == "linli.ticket.issued.v1" and ticket["src"] == "k1/5/1" and ticket["data"]["value"] == "A012"
+    assert (
+        ticket["type"] == "linli.ticket.issued.v1" and ticket["src"] == "k1/5/1" and ticket["data"]["value"] == "A012"
+    )
     assert lost["type"] == "linli.source.lost.v1" and lost["src"] == "k1/5/9" and lost["data"]["first"] == 2
     assert centre.store.marks() == {"k1": (5, 9)}
 

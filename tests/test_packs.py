@@ -19,7 +19,9 @@ VALUES = st.one_of(
     st.floats(allow_nan=False, allow_infinity=False), st.booleans(), st.sampled_from(["normal", "cut", 'a"b', "水"])
 )
 ROWS = st.lists(
-    st.tuples(st.sampled_from(["a", "b/c", "地/x"]), st.floats(0, 500), VALUES, st.integers(1, 2**32 - 1), st.booleans()),
+    st.tuples(
+        st.sampled_from(["a", "b/c", "地/x"]), st.floats(0, 500), VALUES, st.integers(1, 2**32 - 1), st.booleans()
+    ),
     min_size=1,
     max_size=60,
 )
@@ -36,7 +38,9 @@ def test_what_goes_into_a_pack_comes_out_of_it_exactly(rows):
         if not good:
             column.odd.append((len(column.values) - 1, "range"))
     records = json.loads(b"[" + reading_records(encode_columns(list(columns.values()), 500.0), KNOWN) + b"]")
-    expected = [(c.sensor, m, v, s) for c in columns.values() for m, v, s in zip(c.monos, c.values, c.seqs, strict=True)]
+    expected = [
+        (c.sensor, m, v, s) for c in columns.values() for m, v, s in zip(c.monos, c.values, c.seqs, strict=True)
+    ]
     assert records[0]["bt"] == 1_800_000_000.0
     for record, (sensor, mono, value, seq) in zip(records, expected, strict=True):
         [found] = [record[key] for key in ("v", "vb", "vs") if key in record]
