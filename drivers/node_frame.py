@@ -1,0 +1,167 @@
+"""Bytes <-> frames of the node link. No port, no clock; the same file runs on the nodes, under MicroPython.
+
+On the wire: 0x00 COBS(body) 0x00. body = type u8, boot u32, seq u32, len u8, payload (len bytes),
+CRC-32 of header and payload; all little-endian. The zero in front ends whatever noise came before.
+"""
+
+import binascii
+import struct
+
+# Node to gateway; DATA, EVENT and LOST are numbered by seq, from 1 at each boot of the node.
+HELLO = 1
+DATA = 2
+EVENT = 3
+LOST = 4
+BEAT = 5
+# Gateway to node.
+ACK = 16
+NACK = 17
+ASK = 18
+
+PROTO = 1
+SEQ_MAX = 0xFFFFFFFF
+AGE_MAX_MS = 0xFFFFFFFF
+
+HEADER_BYTES = 10
+BARE_BYTES = HEADER_BYTES + 4  # header and CRC: a body without payload
+PAYLOAD_MAX_BYTES = 230
+# One byte of COBS overhead: below 254 bytes there is never a second one, and never a code 0xFF.
+FRAME_MAX_BYTES = BARE_BYTES + PAYLOAD_MAX_BYTES + 1
+
+# CRC-32 over a body that ends in its own CRC-32 is always this number.
+CRC_RESIDUE = 0x2144DF1C
+
+# For COBS: the code byte in front of a run of 0..253 bytes that are not zero.
+CODES = [bytes([length + 1]) for length in range(254)]
+
+
+def cobs(body: bytes) -> bytes:
+    """Consistent Overhead Byte Stuffing of a short body (1 to 253 bytes); no zero is left in it."""
+    return b"".join([CODES[len(run)] + run for run in body.split(b"\0")])
+
+
+def encode(kind: int, boot: int, seq: int, payload: bytes = b"") -> bytes:
+    """One frame as it goes on the wire, with both zero bytes. payload: at most 230 bytes."""
+    if len(payload) > PAYLOAD_MAX_BYTES:
+        raise ValueError("payload is longer than 230 bytes")
+    body = struct.pack("<BIIB", kind, boot, seq, len(payload)) + payload
+    body += struct.pack("<I", binascii.crc32(body))
+    return b"\0" + cobs(body) + b"\0"
+
+
+class Splitter:
+    """Cuts a stream of bytes into frames; holds at most one unfinished frame.
+
+    good, bad: frames with a right and a wrong CRC, length or stuffing since the start.
+    """
+
+    def __init__(self) -> None:
+        self.good = 0
+        self.bad = 0
+        self._rest = b""
+
+    def bodies(self, data: bytes) -> list[bytearray]:
+        """Checked bodies, each with one zero byte in front of its header (where COBS had its code).
+
+        What is not a frame between its two zeros is counted and dropped; its neighbours never suffer.
+        """
+        pieces = (self._rest + data).split(b"\0")
+        # An endless run without a zero is kept just long enough to be known as too long.
+        self._rest = pieces.pop()[: FRAME_MAX_BYTES + 1]
+        crc32 = binascii.crc32
+        found = []
+        heard = 0
+        for piece in pieces:
+            length = len(piece)
+            if length == 0:
+                continue
+            heard += 1
+            if length <= BARE_BYTES or length > FRAME_MAX_BYTES:
+                continue
+            # Undo COBS in place: each code becomes the zero it stands for and says where the next is.
+            body = bytearray(piece)
+            at = 0
+            while at < length:
+                code = body[at]
+                body[at] = 0
+                at += code
+            if at == length and body[HEADER_BYTES] == length - BARE_BYTES - 1 and crc32(body[1:]) == CRC_RESIDUE:
+                found.append(body)
+        self.good += len(found)
+        self.bad += heard - len(found)
+        return found
+
+    def feed(self, data: bytes) -> list[tuple[int, int, int, bytes]]:
+        """Frames completed by data, each as (type, boot, seq, payload)."""
+        return [header(body) for body in self.bodies(data)]
+
+
+def header(body: bytearray) -> tuple[int, int, int, bytes]:
+    """(type, boot, seq, payload) of a body as bodies() gives it."""
+    kind, boot, seq = struct.unpack_from("<BII", body, 1)
+    return kind, boot, seq, bytes(body[HEADER_BYTES + 1 : -4])
+
+
+# Payloads. Each parse function raises ValueError when the payload does not have its form.
+
+
+def hello_payload(ring: int, text: str) -> bytes:
+    """ring: frames the node can hold. text: "fw;flow*2 loop*4 pad*1", points numbered 0.. in that order."""
+    return struct.pack("<BH", PROTO, ring) + text.encode()
+
+
+def parse_hello(payload: bytes) -> tuple[int, int, str]:
+    """(proto, ring, text)."""
+    if len(payload) < 3:
+        raise ValueError("a HELLO has at least 3 bytes")
+    proto, ring = struct.unpack_from("<BH", payload)
+    return proto, ring, str(payload[3:], "utf-8")
+
+
+def data_payload(point: int, age_ms: int, value: float) -> bytes:
+    """point: its place in the HELLO, from 0. age_ms: since it was measured, at sending; saturates."""
+    return struct.pack("<HId", point, min(age_ms, AGE_MAX_MS), value)
+
+
+def parse_data(payload: bytes) -> tuple[int, int, float]:
+    """(point, age_ms, value)."""
+    point, age_ms, value = struct.unpack("<HId", _exact("<HId", payload))
+    return point, age_ms, value
+
+
+def lost_payload(first: int) -> bytes:
+    """first: the first number given up; the frame's own number is the last."""
+    return struct.pack("<I", first)
+
+
+def parse_lost(payload: bytes) -> int:
+    """The first number given up."""
+    first: int = struct.unpack("<I", _exact("<I", payload))[0]
+    return first
+
+
+def ack_payload(boot: int, received: int, durable: int) -> bytes:
+    """Of ACK and NACK. received, durable: everything up to and with this number."""
+    return struct.pack("<III", boot, received, durable)
+
+
+def parse_ack(payload: bytes) -> tuple[int, int, int]:
+    """(boot, received, durable)."""
+    boot, received, durable = struct.unpack("<III", _exact("<III", payload))
+    return boot, received, durable
+
+
+def beat_payload(uptime_s: int, free_b: int, reset_cause: int, supply_mv: int) -> bytes:
+    return struct.pack("<IIBH", uptime_s, free_b, reset_cause, supply_mv)
+
+
+def parse_beat(payload: bytes) -> tuple[int, int, int, int]:
+    """(uptime_s, free_b, reset_cause, supply_mv)."""
+    uptime_s, free_b, reset_cause, supply_mv = struct.unpack("<IIBH", _exact("<IIBH", payload))
+    return uptime_s, free_b, reset_cause, supply_mv
+
+
+def _exact(form: str, payload: bytes) -> bytes:
+    if len(payload) != struct.calcsize(form):
+        raise ValueError("payload has the wrong length")
+    return payload

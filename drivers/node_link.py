@@ -1,0 +1,156 @@
+"""The gateway's end of the link to a MicroPython node: bytes in, Reading, Event and Lost out. Opens no port.
+
+Every frame that is taken yields exactly one fact, so that a number is never silently missing: what a node sends
+in good order but no one can read comes out as Lost.
+"""
+
+from collections.abc import Callable
+from struct import Struct
+
+from drivers import node_frame
+from drivers.kinds import LOOP_STATES
+from drivers.node_frame import ACK, ASK, BEAT, DATA, EVENT, HELLO, LOST, NACK
+from drivers.numbered import NumberedLink
+from drivers.reading import FAULT, GOOD, Event, Fact, Lost, Reading, Value
+
+# A whole DATA or EVENT body as the splitter hands it over: a zero, header, payload, CRC.
+_VALUE_BODY = Struct("<xBIIBHIdI")
+_VALUE_BODY_BYTES = _VALUE_BODY.size
+_VALUES = (DATA, EVENT)
+
+# What the codes of a point that is no plain number mean; None: a plain number. A missing code is a fault.
+Words = dict[float, Value] | None
+_WORDS_BY_KIND: dict[str, Words] = {
+    "loop": {float(code): state for code, state in enumerate(LOOP_STATES)},
+    "contact": {0.0: False, 1.0: True},
+    "pad": {},
+}
+_POINTS_MAX = 1024  # a HELLO that claims more is nonsense, and must not fill the memory
+
+# Reading(...) and Event(...) check and reorder keywords; in the loop below that is a third of the time.
+_new = tuple.__new__
+
+
+class NodeLink(NumberedLink):
+    """One node. See NumberedLink for what it tells about itself; its beat has uptime_s, free_b, reset_cause, supply_mv.
+
+    error: why the node's HELLO was not accepted, or "".
+    """
+
+    def __init__(self, source: str, mono_s: Callable[[], float], mark: tuple[int, int] = (0, 0)) -> None:
+        self.firmware = ""
+        self.error = ""
+        self._splitter = node_frame.Splitter()
+        self._points: list[tuple[str, Words]] = []
+        super().__init__(source, mono_s, mark, self._splitter)
+
+    def feed(self, data: bytes) -> list[Fact]:
+        """The facts that these bytes complete, in the node's order."""
+        bodies = self._splitter.bodies(data)
+        if not bodies:
+            return []
+        now_s = self.last_heard_s = self._mono_s()
+        numbered = self._numbered
+        facts: list[Fact] = []
+        expected = numbered.received + 1
+        for body in bodies:
+            if len(body) == _VALUE_BODY_BYTES:
+                kind, boot, seq, _, index, age_ms, value, _ = _VALUE_BODY.unpack(body)
+                if seq == expected and boot == numbered.boot and numbered.known and kind in _VALUES:
+                    expected += 1
+                    at_s = now_s - age_ms * 0.001
+                    if index < len(self._points):
+                        point, words = self._points[index]
+                        if words is None and value - value == 0.0:  # finite
+                            facts.append(_new(Reading, (point, value, at_s, boot, seq, GOOD, kind == EVENT)))
+                            continue
+                    facts.append(self._special(index, value, at_s, boot, seq, kind == EVENT))
+                    continue
+            if expected != numbered.received + 1:
+                numbered.took(expected - 1)
+            self._take(body, now_s, facts)
+            expected = numbered.received + 1
+        if expected != numbered.received + 1:
+            numbered.took(expected - 1)
+        return facts
+
+    def _special(self, index: int, value: float, at_s: float, boot: int, seq: int, urgent: bool) -> Fact:
+        """A value that is not a good plain number: a code, a rating, or a fault of the node's."""
+        if index >= len(self._points):
+            return Reading(f"{self.source}:point{index}", value, at_s, boot, seq, FAULT, urgent)
+        point, words = self._points[index]
+        if words is None or (words and value not in words):
+            return Reading(point, value, at_s, boot, seq, FAULT, urgent)
+        if words:
+            return Reading(point, words[value], at_s, boot, seq, GOOD, urgent)
+        if value not in (0, 1, 2, 3, 4, 5):
+            self.frames_odd += 1
+            return Lost(self.source, boot, seq, seq, at_s)
+        rating: dict[str, object] = {"value": int(value) or None, "pad": point}
+        return Event(self.source, "ticket.rated", rating, at_s, boot, seq)
+
+    def _take(self, body: bytearray, now_s: float, facts: list[Fact]) -> None:
+        """Any frame that is not simply the next value."""
+        kind, boot, seq, payload = node_frame.header(body)
+        try:
+            if kind == HELLO:
+                self._hello(boot, seq, payload, now_s, facts)
+            elif kind == BEAT:
+                values = node_frame.parse_beat(payload)
+                self.beat = dict(zip(("uptime_s", "free_b", "reset_cause", "supply_mv"), values, strict=True))
+            elif kind in (DATA, EVENT, LOST):
+                # A value that got here as the next one has a wrong length: asking again would never end.
+                first = node_frame.parse_lost(payload) if kind == LOST and len(payload) == 4 else seq
+                gone = self._numbered.lost(boot, first, seq)
+                if gone:
+                    self.frames_odd += kind != LOST
+                    facts.append(Lost(self.source, boot, *gone, now_s))
+            else:
+                self.frames_odd += 1
+        except ValueError:
+            self.frames_odd += 1
+
+    def _hello(self, boot: int, oldest: int, payload: bytes, now_s: float, facts: list[Fact]) -> None:
+        try:
+            proto, ring, text = node_frame.parse_hello(payload)
+            if proto != node_frame.PROTO:
+                raise ValueError(f"it speaks version {proto} of the node link")
+            firmware, points = _points_of(self.source, text)
+        except ValueError as why:
+            self.error = (
+                f"The node on {self.source} said a HELLO that cannot be used: {why}. Expected: version "
+                f"{node_frame.PROTO} and points such as 'fw;flow*2 loop*4'. Put the firmware of this release on it."
+            )
+            raise
+        self.error = ""
+        self.ring, self.firmware, self._points = ring, firmware, points
+        gone = self._numbered.hello(boot, oldest)
+        if gone:
+            facts.append(Lost(self.source, boot, *gone, now_s))
+
+    def _mark_bytes(self, go_back: bool) -> bytes:
+        payload = node_frame.ack_payload(self.boot, self.received, self.durable_seq)
+        return node_frame.encode(NACK if go_back else ACK, self.boot, 0, payload)
+
+    def _ask_bytes(self) -> bytes:
+        return node_frame.encode(ASK, self.boot, 0)
+
+
+def _points_of(source: str, text: str) -> tuple[str, list[tuple[str, Words]]]:
+    """ "fw;flow*2 pad*1" -> ("fw", [("n1:flow1", None), ("n1:flow2", None), ("n1:pad1", {})])."""
+    firmware, separator, listed = text.partition(";")
+    if not separator:
+        raise ValueError(f"its text {text!r} has no ';'")
+    points: list[tuple[str, Words]] = []
+    counts: dict[str, int] = {}
+    for item in listed.split():
+        kind, _, count = item.partition("*")
+        if not (kind and count.isascii() and count.isdigit() and len(count) <= 4):
+            raise ValueError(f"{item!r} is not kind*count")
+        done = counts.get(kind, 0)
+        counts[kind] = done + int(count)
+        for number in range(done + 1, counts[kind] + 1):
+            points.append((f"{source}:{kind}{number}", _WORDS_BY_KIND.get(kind)))
+        if len(points) > _POINTS_MAX:
+            raise ValueError(f"it names more than {_POINTS_MAX} points")
+    return firmware, points

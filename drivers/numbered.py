@@ -1,0 +1,194 @@
+"""What the gateway remembers of a source that numbers its frames; the node link and the kiosk line share it.
+
+Frames count only in order (go-back-N): `received` is the last number taken, `durable` the last one that is
+safe on the gateway's disk. Both are told to the source, which keeps everything beyond `durable`.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+ACK_EVERY_S = 1.0
+ASK_EVERY_S = 1.0
+NACK_EVERY_S = 0.05
+
+SAY_NOTHING, SAY_ACK, SAY_NACK, SAY_ASK = range(4)
+
+LONG_AGO_S = float("-inf")
+
+
+class Numbered:
+    """Marks of one source and what to answer it; given the time, does no input or output.
+
+    mark: (boot, seq) of the last frame known durable from an earlier run, or (0, 0). Boots count from 1.
+    known: whether the source has said HELLO to this process; before it nothing numbered is taken.
+    """
+
+    def __init__(self, mark: tuple[int, int] = (0, 0)) -> None:
+        self.boot, self.received = mark
+        self.durable = self.received
+        self.known = False
+        self._ack_due = False
+        self._nack_due = False
+        self._ask_due = False
+        self._acked_s = LONG_AGO_S
+        self._nacked_s = LONG_AGO_S
+        self._asked_s = LONG_AGO_S
+
+    def hello(self, boot: int, oldest: int) -> tuple[int, int] | None:
+        """The source names its boot and the oldest number it can still send.
+
+        Returns the numbers (first, last) that it can no longer send, or None.
+        """
+        gone = None
+        if boot != self.boot:
+            self.boot = boot
+            self.received = self.durable = max(oldest - 1, 0)
+        elif oldest > self.received + 1:
+            gone = (self.received + 1, oldest - 1)
+            self.received = oldest - 1
+        self.known = True
+        self._ack_due = True
+        return gone
+
+    def accept(self, boot: int, seq: int) -> bool:
+        """Whether this frame is the next one and is hereby taken; what it is else decides the answer."""
+        if self._is_repeat_or_hole(boot, seq, seq):
+            return False
+        self.received = seq
+        self._ack_due = True
+        return True
+
+    def lost(self, boot: int, first: int, last: int) -> tuple[int, int] | None:
+        """The source gave up first..last. Returns the part of it not received before, or None."""
+        if self._is_repeat_or_hole(boot, first, last):
+            return None
+        gone = (self.received + 1, last)
+        self.received = last
+        self._ack_due = True
+        return gone
+
+    def took(self, last: int) -> None:
+        """A caller that checked boot and order itself, for speed, says up to which number it took."""
+        self.received = last
+        self._ack_due = True
+
+    def made_durable(self, boot: int, seq: int) -> None:
+        """Everything up to seq is on disk. Of an earlier boot, or nothing new: no effect."""
+        if boot == self.boot and self.durable < seq <= self.received:
+            self.durable = seq
+            self._ack_due = True
+
+    def tick(self, now_s: float) -> None:
+        """Repeat, once a second, what a lost answer may have left unsaid."""
+        if not self.known:
+            self._ask_due = True
+        elif now_s - self._acked_s >= ACK_EVERY_S:
+            self._ack_due = True
+
+    def answer(self, now_s: float) -> int:
+        """What to send now, one of the SAY_ numbers. At most one, paced; a NACK says all that an ACK says."""
+        if self._ask_due:
+            self._ask_due = False
+            if now_s - self._asked_s >= ASK_EVERY_S:
+                self._asked_s = now_s
+                return SAY_ASK
+        if self._nack_due:
+            self._nack_due = False
+            if now_s - self._nacked_s >= NACK_EVERY_S:
+                self._nacked_s = self._acked_s = now_s
+                self._ack_due = False
+                return SAY_NACK
+        if self._ack_due:
+            self._ack_due = False
+            self._acked_s = now_s
+            return SAY_ACK
+        return SAY_NOTHING
+
+    def _is_repeat_or_hole(self, boot: int, first: int, last: int) -> bool:
+        if not self.known or boot != self.boot:
+            self._ask_due = True  # rebooted and its HELLO got lost, or it never said one
+            return True
+        if last <= self.received:
+            self._ack_due = True  # it may not have heard our last answer
+            return True
+        if first > self.received + 1:
+            self._nack_due = True
+            return True
+        return False
+
+
+class Counts(Protocol):
+    """A splitter's counters."""
+
+    good: int
+    bad: int
+
+
+class NumberedLink:
+    """What the gateway's ends of both links have in common; a subclass adds `feed` and its wire's words.
+
+    source: the bus's name. mono_s: seconds on this boot's clock. mark: the last durable (boot, seq), or (0, 0).
+    ring: frames the source can hold, 0 before its HELLO. beat: its last heartbeat, by name.
+    last_heard_s: when an intact frame last came (at first: when this was made). frames_odd: intact frames that
+    made no sense; the number of such a frame counts as Lost.
+    """
+
+    def __init__(self, source: str, mono_s: Callable[[], float], mark: tuple[int, int], counts: Counts) -> None:
+        self.source = source
+        self.ring = 0
+        self.beat: dict[str, int] = {}
+        self.frames_odd = 0
+        self.last_heard_s = mono_s()
+        self._mono_s = mono_s
+        self._counts = counts
+        self._numbered = Numbered(mark)
+
+    @property
+    def hello(self) -> bool:
+        return self._numbered.known
+
+    @property
+    def boot(self) -> int:
+        return self._numbered.boot
+
+    @property
+    def received(self) -> int:
+        return self._numbered.received
+
+    @property
+    def durable_seq(self) -> int:
+        return self._numbered.durable
+
+    @property
+    def undurable(self) -> int:
+        """Frames taken that the source must still hold; past half its ring the gateway commits early."""
+        return self._numbered.received - self._numbered.durable
+
+    @property
+    def frames_good(self) -> int:
+        return self._counts.good
+
+    @property
+    def frames_bad(self) -> int:
+        return self._counts.bad
+
+    def durable(self, boot: int, seq: int) -> None:
+        """Everything of this boot up to seq is on disk: the source may forget it."""
+        self._numbered.made_durable(boot, seq)
+
+    def tick(self) -> None:
+        """To be called a few times a second: answers that may have got lost are repeated."""
+        self._numbered.tick(self._mono_s())
+
+    def outgoing(self) -> bytes:
+        """What to write to the source now; empty most of the time. Each call gives the newest marks."""
+        say = self._numbered.answer(self._mono_s())
+        if say == SAY_NOTHING:
+            return b""
+        return self._ask_bytes() if say == SAY_ASK else self._mark_bytes(say == SAY_NACK)
+
+    def _mark_bytes(self, go_back: bool) -> bytes:
+        raise NotImplementedError
+
+    def _ask_bytes(self) -> bytes:
+        raise NotImplementedError
