@@ -1,5 +1,6 @@
 """The pins' other end: a socket where the simulated world sets inputs and hears what the gateway's outputs do."""
 
+import os
 import selectors
 import socket
 from collections.abc import Callable
@@ -7,6 +8,7 @@ from pathlib import Path
 
 LINE_MAX_BYTES = 64
 CLIENTS_MAX = 8
+PATH_MAX_BYTES = 107  # of a Unix socket's address
 UNSENT_MAX_BYTES = 65_536  # a client that reads nothing for so long is dropped; it gets all levels when it returns
 
 
@@ -15,10 +17,12 @@ class PinServer:
 
     inputs: gpio -> level as the world has it; every client hears all of them at connecting, then each change.
     outputs: gpio -> level as clients last told; `on_output(gpio, level)` is called at each change.
-    garbage: lines nobody understood.
+    garbage: lines nobody understood. Raises OSError for a path no socket can have.
     """
 
     def __init__(self, path: Path, selector: selectors.BaseSelector, on_output: Callable[[int, int], None]) -> None:
+        if len(os.fsencode(path)) > PATH_MAX_BYTES:
+            raise OSError(f"{path}: found a path longer than {PATH_MAX_BYTES} bytes, which no socket can have")
         self.inputs: dict[int, int] = {}
         self.outputs: dict[int, int] = {}
         self.garbage = 0

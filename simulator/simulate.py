@@ -4,12 +4,13 @@ One thread, one loop: people and water say what happened, devices take it into t
 """
 
 import argparse
+import fcntl
 import signal
 import sys
 import time
 from pathlib import Path
 from types import FrameType
-from typing import Self
+from typing import IO, Self
 
 from gateway.config import ConfigErrors, load
 from simulator import scenario as scenarios
@@ -43,6 +44,7 @@ def run(args: argparse.Namespace) -> int:
         site = load(args.site)
         scenario = scenarios.load(args.scenario)
         args.links.mkdir(parents=True, exist_ok=True)
+        lock = _lock(args.links)
         centre = Centre(site, scenario, args.links, args.truth, args.seed, args.speed, time.monotonic, time.time)
     except (ConfigErrors, ScenarioError) as error:
         print(error, file=sys.stderr)
@@ -51,10 +53,24 @@ def run(args: argparse.Namespace) -> int:
         print(f"{error}; expected a folder for --links and a file for --truth. Give others.", file=sys.stderr)
         return 2
     seconds = args.seconds if args.seconds is not None else scenario.seconds
-    with centre, _Asked() as asked:
+    with lock, centre, _Asked() as asked:
         print(f"simulating {site.gateway}: {', '.join(site.buses)} and pins.sock in {args.links}", flush=True)
         _generate(centre, seconds, asked)
         return _settle(centre, asked)
+
+
+def _lock(links: Path) -> IO[str]:
+    """Held while it is open. Two simulators under the same names would each take the other's lines."""
+    file = open(links / "lock", "w")  # noqa: SIM115  held open until the end
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        raise ScenarioError(
+            f"{links}: found another simulator at work in it; expected a folder of our own. "
+            "End that one, or give --links another folder."
+        ) from None
+    return file
 
 
 class _Asked:

@@ -1,6 +1,7 @@
 """`linli simulate` as a process: its exit code says whether everything it made is durable."""
 
 import argparse
+import fcntl
 import json
 import signal
 import subprocess
@@ -77,6 +78,20 @@ def test_wrong_use_is_told_before_anything_is_made(tmp_path: Path, capsys: pytes
     assert not (tmp_path / "truth").exists()
     with pytest.raises(SystemExit):
         simulate_here(tmp_path, "--speed", "0")
+
+
+def test_a_folder_no_socket_fits_in_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert simulate_here(tmp_path / ("x" * 110)) == 2
+    assert "longer than 107 bytes, which no socket can have; expected a folder" in capsys.readouterr().err
+
+
+def test_a_second_simulator_in_the_same_folder_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "links").mkdir()
+    with open(tmp_path / "links" / "lock", "w") as first:
+        fcntl.flock(first, fcntl.LOCK_EX)
+        assert simulate_here(tmp_path, "--seconds", "0") == 2
+        assert "found another simulator at work in it; expected a folder of our own. End" in capsys.readouterr().err
+    assert not (tmp_path / "truth").exists()
 
 
 @pytest.mark.parametrize("heard", [True, pytest.param(False, marks=pytest.mark.slow)])
