@@ -67,8 +67,8 @@ def _do(args: argparse.Namespace, before: dict[str, str], say: Words) -> int:
         "reset": ("reset", (LATCHED,), "alarm.still"),
     }[args.deed]
     after = _states(ask(args.state, {"ask": word, "alarm": args.name})).get(args.name, NORMAL)
-    if before.get(args.name, NORMAL) not in possible:
-        print(say(refused, name=args.name, state=say(f"alarm.state.{after}")), file=sys.stderr)
+    if (state := before.get(args.name, NORMAL)) not in possible:
+        print(say(refused, name=args.name, state=say(f"alarm.state.{state}")), file=sys.stderr)
         return CHECK_FAILED
     print(_is(args.name, after, say))
     return GOOD

@@ -1,0 +1,130 @@
+"""What a person reads stands in both languages, and no sentence of the code is left without its Chinese."""
+
+import ast
+import json
+import re
+
+import pytest
+
+from gateway.words import Words
+from tests.doctor_place import ROOT
+
+TEXTS: dict[str, list[str]] = json.loads((ROOT / "gateway/words.json").read_text())["texts"]
+FAULTS: list[list[str]] = json.loads((ROOT / "gateway/words.json").read_text())["faults"]
+
+
+@pytest.mark.parametrize("key", TEXTS)
+def test_a_text_stands_in_both_languages_with_the_same_blanks(key) -> None:
+    chinese, english = TEXTS[key]
+    assert sorted(set(re.findall(r"{\w+}", chinese))) == sorted(set(re.findall(r"{\w+}", english)))
+    plain = re.sub(r"{\w+}", "", chinese)
+    assert not re.search(r"[a-z]", plain.lower()) or re.search(r"[\u4e00-\u9fff]", plain), "not translated"
+    assert not re.search(r"[\u4e00-\u9fff]", english)
+
+
+# What the code says, by file, with <what it fills in> between angles.
+SENTENCES = {
+    "drivers/serial_line.py": [
+        "</dev/x>: found no such port, expected one there; plug the adapter into that socket. There is: <a, b>",
+        "</nothing-in-usb-1>: found no such port, expected one there; plug the adapter into that socket. There is: <>",
+        "</dev/x>: found no permission, expected to read and write; add the user to the group dialout",
+        "</dev/x>: found it opened by <cat (pid 7)>, expected it free; stop that program",
+        "</dev/x>: found <[Errno 5] x>, expected a serial port; see that the path is right",
+        "</dev/x>: found the line gone (<end of file>), expected it to stay; see the plug and the cable",
+    ],
+    "gateway/ports.py": ["the line was unplugged"],
+    "drivers/node_link.py": [
+        "The node on <n1> said a HELLO that cannot be used: <it speaks version 9>. Expected: version <1> and point<…>",
+    ],
+    "gateway/config.py": ["found port <link:n1>, expected a folder of links; start with --links DIR"],
+    "drivers/pins.py": [
+        "pins: found no GPIO here (<x>), expected a Raspberry Pi with lgpio; install lgpio, add the user to the <…>",
+    ],
+    "gateway/uplink.py": [
+        "the broker refused the connection: <Not authorized>; see user, certificate and ACL",
+        "the broker refused <linli/v1/a/down/ack>: <Not authorized>; see its ACL",
+        "the broker closed the connection: <Unspecified error>",
+        "the connection was lost: <x>",
+        "the connection was lost",
+        "publish failed: <x>",
+        "another box uses the id <a>: a copied card? Waiting <60> s",
+        "the broker does not accept a message: <Quota exceeded>; see its ACL and quota",
+        "an ack of the city could not be taken: <x>",
+        "an ack of the city was refused: <x>",
+        "<OSError: mqtt://x>: no answer to CONNECT and SUBSCRIBE within <10> s",
+    ],
+    "gateway/store.py": [
+        "the disk does not take what is to be stored: <x>",
+        "the disk is full and nothing is left to give up; free some room on it",
+        "the disk is full: <x>",
+        "the database was broken (<x>) and was set aside; a new epoch began",
+    ],
+    "gateway/storage.py": ["storage ended: <x>"],
+    "": [
+        "<ConnectionRefusedError: [Errno 111] Connection refused>",
+        "<TimeoutError: timed out>",
+        "<gaierror: [Errno -2] Name or service not known>",
+        "<SSLCertVerificationError: [SSL: CERTIFICATE_VERIFY_FAILED] x>",
+        "<OSError: [Errno 101] Network is unreachable>",
+    ],
+}
+
+
+def spoken(template: str) -> str:
+    return re.sub("[<>]", "", template)
+
+
+@pytest.mark.parametrize("path", SENTENCES)
+def test_a_sentence_of_the_code_is_known_in_chinese(path) -> None:
+    code = re.sub(r'"\s*\n\s*f?"', "", (ROOT / path).read_text()) if path else ""
+    for template in SENTENCES[path]:
+        found, do = Words("zh-CN").fault(spoken(template))
+        assert re.search("[\u4e00-\u9fff]", found), template
+        assert re.search("[\u4e00-\u9fff]", do), template
+        for piece in re.split("<.*?>", template):
+            assert piece in code or not path, f"{path} does not say {piece!r} any more; words.json has to follow"
+
+
+def test_every_pattern_of_a_fault_is_tried_by_a_sentence() -> None:
+    sentences = [spoken(template) for templates in SENTENCES.values() for template in templates]
+    tried = {next(pattern for pattern, _ in FAULTS if re.fullmatch(pattern, text)) for text in sentences}
+    assert tried == {pattern for pattern, _ in FAULTS}
+
+
+def test_a_sentence_nobody_has_translated_stays_whole() -> None:
+    assert Words("en").fault("found a cat, expected a mouse; feed it") == ("found a cat, expected a mouse", "feed it")
+    assert Words("zh-CN").fault("strange") == ("strange", TEXTS["fault.unknown.do"][0])
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(0.4, "0.4 s"), (90, "90 s"), (7200, "2 h"), (3 * 86_400, "3 days")])
+def test_a_span_is_told_in_the_unit_a_person_would_choose(seconds, words) -> None:
+    assert Words("en").span(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "words"),
+    [("leak", True, "有水"), ("pull-cord", "cut", "断线"), ("flow", 0.0002, "12.00 L/min"),
+     ("pressure", 3e5, "300000 Pa"), ("door", False, "关"), ("flow", None, "无")],
+)  # fmt: skip
+def test_a_value_is_told_in_the_words_of_its_kind(kind, value, words) -> None:
+    assert Words("zh-CN").value(kind, value) == words
+
+
+def said_in_code() -> set[str]:
+    """Every text constant of the gateway, f-strings with `*` for what they fill in."""
+    found: set[str] = set()
+    for path in (ROOT / "gateway").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found.add(node.value)
+            elif isinstance(node, ast.JoinedStr):
+                found.add("".join(str(part.value) if isinstance(part, ast.Constant) else "*" for part in node.values))
+    return found
+
+
+def test_no_text_is_there_that_nobody_says() -> None:
+    said = said_in_code() | {key for _, key in FAULTS}
+    families = tuple(text.removesuffix("*") for text in said if re.fullmatch(r"[a-z]+(\.[a-z]+)*\.\*", text))
+    for key in TEXTS:
+        base = key.removesuffix(".do")
+        assert {key, base} & said or base.startswith(families), f"nobody says {key}"
