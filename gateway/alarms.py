@@ -109,9 +109,10 @@ class _Alarm:
         self.kept = kept
         self.on = kept.state in (UNACKNOWLEDGED, ACKNOWLEDGED)
         self.turning_s: float | None = None  # since when the conditions say otherwise than `on`
+        self.fault: Json | None = None  # a cause that no condition speaks of: a silent source
 
     def judge(self, now_s: float) -> list[Change]:
-        holding = next((truth for truth in self.truths if truth.holds(now_s)), None)
+        holding = self.fault or next((truth.cause for truth in self.truths if truth.holds(now_s)), None)
         if (holding is not None) == self.on:
             self.turning_s = None
             return []
@@ -123,7 +124,7 @@ class _Alarm:
         self.on = holding is not None
         if holding:
             self.kept.occurrence += self.kept.state in (NORMAL, RETURNED, LATCHED)
-            self.kept.cause = holding.cause
+            self.kept.cause = holding
             return self._to(UNACKNOWLEDGED, now_s)
         if self.rule.latch:
             return self._to(LATCHED, now_s)
@@ -192,6 +193,12 @@ class Alarms:
                 truth.see(value, mono_s, src, evidence)
             changes += alarm.judge(now_s)
         return changes
+
+    def fault(self, name: str, cause: Json | None, now_s: float) -> list[Change]:
+        """A part of the box itself is in trouble (cause) or well again (None). Raises KeyError for an unknown alarm."""
+        alarm = self._alarms[name]
+        alarm.fault = cause
+        return alarm.judge(now_s)
 
     def tick(self, now_s: float) -> list[Change]:
         """Delays that have run out, sensors that went silent."""

@@ -159,6 +159,9 @@ class Box:
         began_s = self._mono_s()
         for port in self._ports.values():
             port.tick()
+            if (port.silent_s is not None) != port.told_silent:
+                port.told_silent = not port.told_silent
+                self._parts.pipeline.source_silent(source_alarm(port.name), port.silent_s)
         self._parts.local.tick(began_s)
         self._parts.pipeline.tick()
         if self._parts.wall.look():
@@ -276,6 +279,11 @@ class Box:
         kept = await run(None, parts.storage.close, _STOP_FILE_S)
         parts.local.close()
         return said and kept
+
+
+def source_alarm(bus: str) -> str:
+    """The alarm every bus has without the site file naming it; none of a site file can be called so."""
+    return f"source:{bus}"
 
 
 def _records(work: Work) -> int:

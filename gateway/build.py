@@ -17,7 +17,7 @@ from drivers.outputs import Output
 from drivers.pins import Pins, open_pins
 from drivers.serial_line import SerialLine
 from gateway.alarms import Alarms, Kept, Rule
-from gateway.box import Box, Parts
+from gateway.box import Box, Parts, source_alarm
 from gateway.clock import SystemClock, Wall, boot_id
 from gateway.config import Bus, Sensor, Site, resolve_port
 from gateway.contract import Json, Topics
@@ -97,6 +97,7 @@ def _pipeline(
         )
         for alarm in site.alarms.values()
     ]  # fmt: skip
+    rules += [Rule(source_alarm(bus), f"{bus} 无声 silent", "high", ()) for bus in site.buses]
     states = {rule.name: msgspec.convert(kept.get(f"alarm:{rule.name}", {}), Kept) for rule in rules}
     silent_s = {sensor.id: sensor.silent_s for sensor in sensors if sensor.silent_s is not None}
     now_s = clock.mono_s()
@@ -119,7 +120,7 @@ def _port(
         return links / bus.name if links else resolve_port(bus.port, None)
 
     line = SerialLine(find, bus.line, clock.mono_s)
-    return Port(bus.name, line, link, loop, box.take, clock.mono_s)
+    return Port(bus.name, line, link, loop, box.take, clock.mono_s, bus.silent_s)
 
 
 def _contact(sensor: Sensor) -> Contact:

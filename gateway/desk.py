@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 
-from gateway.box import Box
+from gateway.box import Box, source_alarm
 from gateway.config import Site
 from gateway.contract import Json, Record
 from gateway.control import Answer
@@ -80,8 +80,9 @@ class Desk:
 
     def _alarm(self, request: Json, deed: Callable[[str], None]) -> Json:
         name = str(request.get("alarm"))
-        if name not in self._site.alarms:
-            raise ValueError(f"found alarm {name!r}, expected one of {', '.join(self._site.alarms)}")
+        known = [*self._site.alarms, *map(source_alarm, self._site.buses)]
+        if name not in known:
+            raise ValueError(f"found alarm {name!r}, expected one of {', '.join(known)}")
         deed(name)
         self._box.hurry()
         return {"alarms": self._box.pipeline.standing()}

@@ -153,6 +153,12 @@ class Pipeline:
         self._changed(self._alarms.tick(now_s), now_s)
         self._act(self._reactions.tick(now_s), now_s)
 
+    def source_silent(self, alarm: str, silent_s: float | None) -> None:
+        """A line says nothing for longer than it may (silent_s), or speaks again (None)."""
+        now_s = self._mono_s()
+        cause: Json | None = {"condition": "silent", "value": round(silent_s)} if silent_s is not None else None
+        self._changed(self._alarms.fault(alarm, cause, now_s), now_s)
+
     # -- alarms and what follows -------------------------------------------------------------------------------------
 
     def restore(self, levels: dict[str, Value], now_s: float) -> None:

@@ -28,6 +28,7 @@ class Port:
         loop: asyncio.AbstractEventLoop,
         on_facts: Callable[[list[Fact]], None],
         mono_s: Callable[[], float],
+        silent_s: float,
     ) -> None:
         self.name = name
         self.line = line
@@ -41,6 +42,8 @@ class Port:
         self._error = ""
         self.paused = False
         self.opened = 0
+        self._silent_s = silent_s
+        self.told_silent = False
 
     def tick(self) -> None:
         """A few times a second: open what is closed, repeat answers that may have been lost."""
@@ -123,6 +126,12 @@ class Port:
             self._loop.remove_writer(self._fd)
             self._fd = None
             self.line.close()
+
+    @property
+    def silent_s(self) -> float | None:
+        """For how long nothing intelligible came, once that is longer than the site file allows; else None."""
+        waited_s = self._mono_s() - self.link.last_heard_s
+        return waited_s if waited_s > self._silent_s and not self.paused else None
 
     @property
     def trouble(self) -> str:

@@ -44,7 +44,7 @@ DOORS = {
 # Inside `gateway` a file imports only files that stand below it. A new file takes the lowest place it can live in.
 GATEWAY_ORDER = (
     # the program
-    "__main__", "cli", "doctor", "doctor_checks", "alarm", "check", "db", "outbox", "run", "build", "desk", "box",
+    "__main__", "cli", "doctor", "doctor_closed", "doctor_checks", "alarm", "check", "db", "outbox", "run", "build", "desk", "box",
     # the flow and what it asks
     "pipeline", "alarms", "reactions", "queues", "detector", "health", "control", "local", "ports",
     # to the city, and what keeps it

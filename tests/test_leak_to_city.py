@@ -53,7 +53,8 @@ class Centre:
         rope = Rule("leak", "地下室漏水", "urgent", (parse("basement/rope is wet"),), off_s=60)
         cord = Rule("cord", "卫生间求助", "urgent", (parse("toilet/cord is pulled"),), latch=True)
         states = {name: Kept(**kept[f"alarm:{name}"]) for name in ("leak", "cord") if f"alarm:{name}" in kept}
-        alarms = Alarms([rope, cord], states, {}, self.now_s)
+        silent = Rule("source:n1", "n1 无声 silent", "high", ())
+        alarms = Alarms([rope, cord, silent], states, {}, self.now_s)
         plans = [Plan("close-main", "leak", 2, "valve", "close"), Plan("light", "cord", 0, "strobe", "on")]
         roles = [
             Role("basement/rope", "gpio:17", "leak"),
@@ -215,6 +216,18 @@ def test_times_are_right_to_the_millisecond_wherever_the_pack_was_closed(centre)
     assert reading["bt"] + reading["t"] == pytest.approx(1_800_000_000.0 + happened_s, abs=1e-3)
     [event] = centre.sent("events")
     assert event["time"] == "2027-01-15T09:23:20.000Z" and event["monoms"] == round(happened_s * 1000)
+
+
+def test_a_source_that_goes_silent_is_an_alarm_of_its_own_and_returns_by_itself(centre):
+    centre.pipeline.source_silent("source:n1", 15.4)
+    centre.later(1)
+    assert centre.pipeline.standing() == {"source:n1": "unacknowledged"}
+    centre.pipeline.source_silent("source:n1", None)
+    centre.commit()
+    assert [(a["data"]["state"], a["data"]["cause"]["value"]) for a in centre.sent("alarms")] == [
+        ("unacknowledged", 15),
+        ("returned-unacknowledged", 15),
+    ]
 
 
 @pytest.mark.parametrize(
