@@ -80,6 +80,18 @@ def test_wrong_use_is_told_before_anything_is_made(tmp_path: Path, capsys: pytes
         simulate_here(tmp_path, "--speed", "0")
 
 
+def test_without_real_data_it_says_once_that_water_and_tickets_are_made_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LINLI_DATA", str(tmp_path / "none"))
+    with Pump(tmp_path / "links") as pump:
+        assert simulate_here(tmp_path, "--scenario", "demo", "--seconds", "2", "--speed", "20") == 0
+    said = capsys.readouterr().err.splitlines()
+    assert [line.partition(" (")[0] for line in said] == ["no folder weusedto", "no folder warsaw-queues"]
+    sources = {key[0] for key in pump.gateway.durable}
+    assert sources == {"n1", "n2", "k1"}
+
+
 def test_a_folder_no_socket_fits_in_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert simulate_here(tmp_path / ("x" * 110)) == 2
     assert "longer than 107 bytes, which no socket can have; expected a folder" in capsys.readouterr().err

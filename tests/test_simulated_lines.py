@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -143,6 +144,21 @@ def test_demo_hardware_speaks_as_the_site_file_says(night: Callable[..., Night])
     rope = [row["value"] for row in truth if row["sensor"] == "basement/rope"]
     assert rope == [False, True]
     assert one.gateway.durable == one.true_facts()
+
+
+def test_the_valve_pin_the_gateway_drives_stops_the_water_on_the_node(night: Callable[..., Night]) -> None:
+    one = night('[water]\non = false\n[[at]]\ns = 0\ndo = "leak"')
+    one.run(3)
+    with socket.socket(socket.AF_UNIX) as gateway:
+        gateway.connect(str(one.folder / "pins.sock"))
+        gateway.sendall(b"hello\nout 5 1\n")
+        one.run(20)  # the site file's valve travels 15 s
+        levels = dict(line.rsplit(" ", 1) for line in gateway.recv(4096).decode().splitlines())
+    flows = [row["value"] for row in one.truth() if row["sensor"] == "basement/main/flow"]
+    assert max(flows) == 80e-6
+    assert flows[-1] == 0.0
+    # rope wet: its normally closed contact is open, so high; the idle cord and door are open to ground too
+    assert levels == {"in 17": "1", "in 18": "1", "in 22": "1"}
 
 
 def test_a_pulled_plug_ends_the_port_and_a_new_one_takes_its_name(night: Callable[..., Night]) -> None:
