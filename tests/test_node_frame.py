@@ -1,5 +1,7 @@
 """Frames of the node link: what is written comes back, and the buffer has a bound."""
 
+import struct
+from binascii import crc32
 from collections.abc import Callable
 
 import pytest
@@ -78,4 +80,13 @@ def test_an_endless_line_without_a_zero_does_not_fill_the_memory() -> None:
         assert splitter.feed(b"\x55" * 1000) == []
     assert len(splitter._rest) < 300
     assert splitter.feed(encode(DATA, 1, 1, b"after the noise")) == [(DATA, 1, 1, b"after the noise")]
+    assert splitter.bad == 1
+
+
+@pytest.mark.parametrize("told", [0, 3, 5, 255])
+def test_a_frame_whose_own_length_does_not_fit_is_refused_even_when_its_crc_is_right(told: int) -> None:
+    head = struct.pack("<BIIB", DATA, 1, 1, told) + b"four"
+    body = head + struct.pack("<I", crc32(head))
+    splitter = Splitter()
+    assert splitter.feed(b"\0" + node_frame.cobs(body) + b"\0") == []
     assert splitter.bad == 1
