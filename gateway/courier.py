@@ -15,7 +15,7 @@ from gateway.store import Confirm
 
 _FETCH = 16
 _AGAIN_MAX = 20_000  # packs asked for again and waiting; the ledger repeats what did not fit
-_RECENT_S = 10.0
+_RECENT_S = 1.0  # after a PUBACK: the ledger may have asked before it came
 _ALLOWANCE_MIN_B = 16_384  # of backlog under way on an unknown link
 _ALLOWANCE_MAX_B = 4_000_000
 _QUEUED_LOW_S, _QUEUED_HIGH_S = 0.05, 0.1  # P3: an alarm waits at most so long behind the backlog
@@ -85,6 +85,7 @@ class Courier:
         self._again_ids: set[int] = set()
         self._recent: dict[int, float] = {}
         self._under_way: dict[int, _UnderWay] = {}
+        self._under_way_ids: set[int] = set()
         self._backlog_b = 0
         self._allowance_b = _ALLOWANCE_MIN_B
         self._rtt_min_s = 1e9
@@ -156,8 +157,11 @@ class Courier:
 
     def sent(self, mid: int, parcel: Parcel, size: int, now_s: float) -> None:
         self._under_way[mid] = _UnderWay(parcel.row.id, size, parcel.backlog, now_s)
+        self._under_way_ids.add(parcel.row.id)
         self._backlog_b += size if parcel.backlog else 0
-        self._recent[parcel.row.id] = now_s
+
+    def _came_through(self, row_id: int, now_s: float) -> None:
+        self._recent[row_id] = now_s
         while self._recent and now_s - next(iter(self._recent.values())) > _RECENT_S:
             del self._recent[next(iter(self._recent))]
 
@@ -166,6 +170,8 @@ class Courier:
         was = self._under_way.pop(mid, None)
         if was is None:
             return
+        self._under_way_ids.discard(was.row_id)
+        self._came_through(was.row_id, now_s)
         if was.backlog:
             self._backlog_b -= was.size
             self._learn(now_s - was.since_s, was.size, now_s)
@@ -255,7 +261,9 @@ class Courier:
 
     def _will_go_anyway(self, key: tuple[int, str], n: int, now_s: float) -> bool:
         row_id = pack_id(*key, n)
-        if now_s - self._recent.get(row_id, -_RECENT_S) < _RECENT_S or row_id in self._again_ids:
+        if row_id in self._under_way_ids or row_id in self._again_ids:
+            return True
+        if now_s - self._recent.get(row_id, -_RECENT_S) < _RECENT_S:
             return True
         return any((lane.epoch_no, lane.stream) == key and lane.holds(n) for lane in self._backlog)
 

@@ -23,7 +23,7 @@ from simulator.mqtt import CONNECT_S, Connection, Tls, parse_url
 COMMIT_S = 0.1  # nothing waits longer for its commit while more is coming
 COMMIT_MESSAGES = 256
 _TURN_S = 0.05
-_BACKOFF_MIN_S, _BACKOFF_MAX_S = 0.2, 10.0
+_BACKOFF_MIN_S, _BACKOFF_MAX_S = 0.2, 3.0
 GOOD, FAILED, WRONG_USE = 0, 1, 2
 
 
