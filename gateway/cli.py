@@ -27,6 +27,7 @@ COMMANDS = {
     "alarm": Command("gateway.alarm", "which alarms stand; acknowledge or reset one at the box"),
     "db": Command("gateway.db", "look inside the gateway's database"),
     "outbox": Command("gateway.outbox", "what waits for the city, and since when"),
+    "contract": Command("gateway.contract_command", "the city's contract for machines: AsyncAPI and JSON Schemas"),
     "simulate": Command("simulator.simulate", "a building's hardware, byte for byte and pin for pin"),
     "city": Command("simulator.city", "the city's ledger: keep, check and acknowledge what arrives"),
     "verify": Command("simulator.verify", "compare the simulator's truth with the city's ledger"),

@@ -44,7 +44,8 @@ DOORS = {
 # Inside `gateway` a file imports only files that stand below it. A new file takes the lowest place it can live in.
 GATEWAY_ORDER = (
     # the program
-    "__main__", "cli", "doctor", "doctor_closed", "doctor_checks", "alarm", "check", "db", "outbox", "run", "build", "desk", "box",
+    "__main__", "cli", "doctor", "doctor_closed", "doctor_checks", "alarm", "check", "db", "outbox", "run", "build",
+    "desk", "box", "contract_command",
     # the flow and what it asks
     "pipeline", "alarms", "reactions", "queues", "detector", "health", "control", "local", "ports",
     # to the city, and what keeps it
@@ -53,7 +54,7 @@ GATEWAY_ORDER = (
     "config", "site_writer", "alarm_rules", "site_rules", "site_reader", "site_tables", "site_types", "site_lines",
     "conditions",
     # words for all
-    "clock", "contract", "notify", "words", "paths", "home",
+    "clock", "contract_schema", "contract_catalogue", "contract_types", "contract", "notify", "words", "paths", "home",
 )  # fmt: skip
 
 # In pieces, so that this file does not name what it looks for.

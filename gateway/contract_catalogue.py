@@ -1,0 +1,194 @@
+"""The catalogue: every type of event, alarm and health record, and what stands in its `data`."""
+
+from typing import Annotated, Literal
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from gateway.contract_types import (
+    U32,
+    AlarmState,
+    Boot,
+    Clock,
+    Count,
+    Epoch,
+    ErrS,
+    Heads,
+    Mono,
+    N,
+    Severity,
+    Some,
+    Src,
+    Utc,
+    Value,
+    known,
+)
+
+
+class Ticket(Struct, kw_only=True):
+    """What the kiosk said; value is the ticket's label. A kiosk may say more than is listed here, as text."""
+
+    value: str | None
+    service: str | UnsetType = UNSET
+    number: U32 | UnsetType = UNSET
+    label: str | UnsetType = UNSET
+    window: str | UnsetType = UNSET
+    to: Annotated[str | UnsetType, Meta(description="where a transferred ticket goes")] = UNSET
+    grade: Annotated[int, Meta(ge=1, le=5)] | UnsetType = UNSET
+
+
+class Rating(Ticket, kw_only=True):
+    """value: 1 to 5 (5 is best), null when the person was asked and gave none. pad: the point, for a rating pad."""
+
+    value: Annotated[int, Meta(ge=1, le=5)] | None  # type: ignore[assignment]
+    pad: str | UnsetType = UNSET
+
+
+class ReactionCause(Struct, kw_only=True):
+    reaction: str
+    alarm: str
+    occurrence: Count
+    why: Annotated[str, Meta(extra_json_schema=known("standing", "returned"))]
+
+
+class OutputChanged(Struct, kw_only=True):
+    """An output was driven. It is what the box did, not proof that the valve has moved."""
+
+    value: Literal["close", "open", "on", "off"]
+    output: str
+    cause: ReactionCause
+
+
+class SourceLost(Struct, kw_only=True):
+    """Numbers first..last of a node or kiosk that it could not keep; `src` names the last one."""
+
+    value: None
+    first: Count
+    last: Count
+
+
+class ClockSynced(Struct, kw_only=True):
+    """At `mono` of this boot it was `wall` UTC seconds: corrects every pack of that boot, earlier ones too."""
+
+    value: Clock
+    boot: Boot
+    mono: Mono
+    wall: float
+    err_s: ErrS
+
+
+class AlarmCause(Struct, kw_only=True):
+    """The condition as the site file writes it, and the value that made it hold."""
+
+    condition: str
+    value: Value
+    src: Annotated[Src | UnsetType, Meta(description="the record that did it")] = UNSET
+    model: str | UnsetType = UNSET
+
+
+class Alarm(Struct, kw_only=True):
+    """A full snapshot at each change of state (ISA-18.2)."""
+
+    value: Annotated[AlarmState, Meta(description="the same as state")]
+    alarm_id: str
+    state: AlarmState
+    prev: AlarmState
+    severity: Severity
+    since: Annotated[Utc | None, Meta(description="of this state; null while the clock is unsure")]
+    cause: AlarmCause
+    test: bool
+    name: str
+    occurrence: Annotated[int, Meta(ge=1, description="counts how often it has come; with alarm_id its identity")]
+
+
+class Process(Struct, kw_only=True):
+    rss_mib: Some
+    cpu_s: Some
+    threads: Count
+    files: Count
+    written_b: Annotated[Count | None, Meta(description="null where the kernel does not tell")]
+
+
+class Disk(Struct, kw_only=True):
+    db_mib: Some
+    free_mib: Some
+
+
+class UplinkHealth(Struct, kw_only=True):
+    connected: bool
+    packs: Count
+    bytes: Count
+    connections: Count
+    acked: Annotated[Heads, Meta(description="how far the city's acks have come")]
+
+
+class Line(Struct, kw_only=True):
+    """One bus: whether it is open, how far its source is taken and durable, frames, the source's heartbeat."""
+
+    open: bool
+    error: str
+    hello: bool
+    boot: U32
+    received: U32
+    durable: U32
+    ring: Count
+    good: Count
+    bad: Count
+    silent_s: Some
+    beat: dict[str, int]
+
+
+class Health(Struct, kw_only=True):
+    """Once a minute. `heads` names what must exist by now: a ledger compares it with what it holds."""
+
+    value: Literal["well", "trouble"]
+    troubles: list[str]
+    heads: Heads
+    uptime_s: Count
+    process: Process
+    disk: Disk
+    commits: Count
+    tick_ms_max: Some
+    waiting: Annotated[Count, Meta(description="records not yet on the disk")]
+    uplink: UplinkHealth
+    ports: dict[str, Line]
+    model: Annotated[str, Meta(description="what is wrong with the learned detector; empty: nothing")]
+
+
+class DiskWord(Struct, kw_only=True):
+    value: Annotated[str, Meta(description="what is wrong with the disk; empty in disk.well")]
+
+
+class PackRejected(Struct, kw_only=True):
+    """A pack the city refused is kept on the box and named in a gap."""
+
+    value: N
+    stream: str
+    epoch: Epoch
+    why: str
+
+
+class Probe(Struct, kw_only=True):
+    """`linli doctor` tries the way to the ledger."""
+
+    value: str
+    sensor: str | UnsetType = UNSET
+
+
+_KIOSK = ("issued", "called", "recalled", "served", "no_show", "transferred", "cancelled")
+
+RECORD_TYPES: dict[str, dict[str, type[Struct]]] = {
+    "alarms": {"alarm": Alarm},
+    "events": {f"ticket.{what}": Ticket for what in _KIOSK}
+    | {"ticket.rated": Rating, "output.changed": OutputChanged, "source.lost": SourceLost, "clock.synced": ClockSynced},
+    "readings": {},
+    "health": {
+        "health": Health,
+        "probe": Probe,
+        "disk.trouble": DiskWord,
+        "disk.well": DiskWord,
+        "pack.rejected": PackRejected,
+    },
+}
+"""{stream: {type: what its `data` is}}; "ticket.issued" travels as "linli.ticket.issued.v1"."""
+
+MAY_SAY_MORE = (Ticket, Rating)  # text the kiosk's maker added goes through
