@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 _RETRY_S = (0.05, 0.2, 1.0, 5.0)
 _UPKEEP_EVERY_S = 60.0
 _GROUP_MAX = 64
-_CONFIRM_WAIT_S = 5.0  # confirmations ride on the next commit, but not for ever
+_CONFIRM_WAIT_S = 60.0  # confirmations ride on the next commit, but not for ever
 
 
 class Stored(NamedTuple):

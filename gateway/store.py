@@ -18,8 +18,12 @@ from gateway.budget import Budget
 from gateway.contract import STREAMS, Began, Gap, Json, Label, Record
 from gateway.pending import Draft, Work
 from gateway.salvage import Aside, Salvaged, salvage
-from gateway.schema import CONFIRMED, PAGE_BYTES, REJECTED, WAITING, ensure, pack_id
+from gateway.schema import CONFIRMED, PAGE_BYTES, REJECTED, WAITING, ensure, pack_id, quick_check
 
+_PRAGMAS = (
+    "journal_mode=WAL", "synchronous=FULL", "secure_delete=OFF", "journal_size_limit=16777216",
+    f"wal_autocheckpoint={4_096_000 // PAGE_BYTES}",
+)  # fmt: skip
 _INSERT = "INSERT INTO packs VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
 _EVICTIONS_MAX = 32  # chunks a commit may give up before it admits that the disk is full
 _PRUNE_PACKS = 200
@@ -78,6 +82,7 @@ class Store:
         self.trouble = ""
         self._aside = Aside(path)
         self._kernel_boot = ""
+        self._noted_heads: dict[str, object] = {}
 
     # -- opening -----------------------------------------------------------------------------------------------
 
@@ -103,11 +108,11 @@ class Store:
     def _connect(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         if self.path.exists():
-            _quick_check(self.path)
+            quick_check(self.path)
         ensure(self.path)
         self.path.chmod(0o600)
         self._db = sqlite3.connect(self.path, isolation_level=None, timeout=5, check_same_thread=False)
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "secure_delete=OFF", "journal_size_limit=16777216"):
+        for pragma in _PRAGMAS:
             self._db.execute(f"PRAGMA {pragma}")
         self._budget = Budget(self._db, self._pages_max)
         self._aside.lay_ballast()
@@ -320,7 +325,10 @@ class Store:
         """So that even a wholly unreadable file leaves word of how far it had got."""
         box = {key: self.box(key, "0") for key in ("boot", "boot_id", "starts", "hours")}
         body = {"epoch": self.epoch, "epoch_no": self.epoch_no, "heads": self.heads(), "acked": self.acked()}
-        self._aside.note_heads({**body, "box": box})
+        note = {**body, "box": box}
+        if note != self._noted_heads:
+            self._aside.note_heads(note)
+            self._noted_heads = note
 
     def close(self) -> None:
         """A clean end: nothing polled was lost."""
@@ -379,16 +387,6 @@ class Store:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
             raise
-
-
-def _quick_check(path: Path) -> None:
-    db = sqlite3.connect(path)
-    try:
-        found = db.execute("PRAGMA quick_check(1)").fetchone()[0]
-    finally:
-        db.close()
-    if found != "ok":
-        raise sqlite3.DatabaseError(f"quick_check: {found}")
 
 
 def _is_corrupt(error: sqlite3.DatabaseError) -> bool:
