@@ -7,20 +7,27 @@ should read.
 
 import errno
 import os
+import termios
 from collections.abc import Callable
 from pathlib import Path
 
 import serial
 
+from drivers.reading import DriverError
+
 _BACKOFF_FIRST_S, _BACKOFF_MAX_S = 0.1, 2.0
 _PARITY = {"N": serial.PARITY_NONE, "E": serial.PARITY_EVEN, "O": serial.PARITY_ODD}
 _PROCESSES_MAX = 10_000
+# All that a port was seen to raise while it was opened or closed: pyserial lets termios.error through, and TypeError
+# when the port went away under it.
+_TROUBLE = (OSError, ValueError, TypeError, termios.error, DriverError)
 
 
 class SerialLine:
     """find: where the port is now; asked at each try, because a socket has a path only while something is plugged in.
 
-    speed: "115200 8N1". fd is -1 while closed; next_try_s: when `open` is worth calling again.
+    speed: "115200 8N1". fd is -1 while closed; next_try_s: when `open` is worth calling again, 0.1 to 2 s after a
+    failure. mono_s: seconds on this boot's clock.
     """
 
     def __init__(self, find: Callable[[], Path], speed: str, mono_s: Callable[[], float]) -> None:
@@ -31,6 +38,7 @@ class SerialLine:
         self._mono_s = mono_s
         self._port: serial.Serial | None = None
         self._backoff_s = _BACKOFF_FIRST_S
+        self._cause: object = None  # of `error`; looking for who holds a port takes long, so only at a new cause
         self.next_try_s = mono_s()
         self.fd = -1
         self.error = ""
@@ -39,18 +47,19 @@ class SerialLine:
         """Whether the port is open now; if not, `error` says why and `next_try_s` when to try again."""
         if self.fd >= 0:
             return True
-        self.path = self._find()
         try:
+            self.path = self._find()
             self._port = serial.Serial(
                 str(self.path), self._baud, self._bits, self._parity, self._stop, timeout=0, write_timeout=0,
                 exclusive=True,
             )  # fmt: skip
-            self.fd = self._port.fileno()
-            os.set_blocking(self.fd, False)
-        except (OSError, ValueError, TypeError) as error:
-            self._drop(_why_not(self.path, error))
+            _tell_silence_from_loss(self._port.fileno())
+        except _TROUBLE as error:
+            cause = (self.path, getattr(error, "errno", None) or str(error))
+            self._drop(cause, _why_not(self.path, error) if cause != self._cause else self.error)
             return False
-        self._backoff_s = _BACKOFF_FIRST_S
+        self.fd = self._port.fileno()
+        self._cause = None
         self.error = ""
         return True
 
@@ -61,11 +70,12 @@ class SerialLine:
         except BlockingIOError:
             return b""
         except OSError as error:
-            self._drop(_lost(self.path, error))
+            self._drop(error, _lost(self.path, error))
             return None
         if not data:
-            self._drop(_lost(self.path, None))
+            self._drop(None, _lost(self.path, None))
             return None
+        self._backoff_s = _BACKOFF_FIRST_S  # only now: a port that opens and dies at once is tried ever more slowly
         return data
 
     def write(self, data: bytes) -> int:
@@ -75,22 +85,37 @@ class SerialLine:
         except BlockingIOError:
             return 0
         except OSError as error:
-            self._drop(_lost(self.path, error))
+            self._drop(error, _lost(self.path, error))
             return -1
 
     def close(self) -> None:
         port, self._port, self.fd = self._port, None, -1
-        if port:
+        if port is None:
+            return
+        for step in (_forget_unsent, serial.Serial.close):
             try:
-                port.close()
-            except (OSError, TypeError):
-                pass  # pyserial can stumble over a port that is gone already
+                step(port)
+            except _TROUBLE:
+                pass  # it went away before we did
 
-    def _drop(self, why: str) -> None:
+    def _drop(self, cause: object, why: str) -> None:
         self.close()
-        self.error = why
+        self._cause, self.error = cause, why
         self.next_try_s = self._mono_s() + self._backoff_s
         self._backoff_s = min(self._backoff_s * 2, _BACKOFF_MAX_S)
+
+
+def _tell_silence_from_loss(fd: int) -> None:
+    """pyserial sets VMIN to 0, and then reading nothing and reading a line that hung up both give b""."""
+    settings = termios.tcgetattr(fd)
+    settings[6][termios.VMIN] = 1
+    termios.tcsetattr(fd, termios.TCSANOW, settings)
+    os.set_blocking(fd, False)
+
+
+def _forget_unsent(port: serial.Serial) -> None:
+    """Else closing may wait 30 s, in the kernel, for a line that takes nothing any more."""
+    termios.tcflush(port.fileno(), termios.TCOFLUSH)
 
 
 def _lost(path: Path, error: OSError | None) -> str:
@@ -100,7 +125,9 @@ def _lost(path: Path, error: OSError | None) -> str:
 
 def _why_not(path: Path, error: Exception) -> str:
     number = getattr(error, "errno", None)
-    if number == errno.ENOENT or not path.exists():
+    if isinstance(error, DriverError):
+        return str(error)
+    if number == errno.ENOENT or not os.path.exists(path):
         return (
             f"{path}: found no such port, expected one there; plug the adapter into that socket. There is: {_there()}"
         )
@@ -118,14 +145,33 @@ def _there() -> str:
 
 
 def _holder(path: Path) -> str:
-    """Program and pid that has the port open, as far as we may look."""
+    """Program and pid that has the port locked or else open, as far as we may look."""
     target = os.path.realpath(path)
-    for process in list(Path("/proc").glob("[0-9]*"))[:_PROCESSES_MAX]:
-        if process.name == str(os.getpid()):
-            continue
+    locking = _locking_pid(path)
+    processes = [Path("/proc") / locking] if locking else sorted(Path("/proc").glob("[0-9]*"))[:_PROCESSES_MAX]
+    for process in processes:
         try:
-            if any(os.path.realpath(fd) == target for fd in (process / "fd").iterdir()):
+            if locking or any(_points_to(fd) == target for fd in os.scandir(process / "fd")):
                 return f"{(process / 'comm').read_text().strip()} (pid {process.name})"
         except OSError:
             continue  # gone, or not ours to look at
     return "another program"
+
+
+def _locking_pid(path: Path) -> str:
+    """Who holds the lock that pyserial's `exclusive` asks for, "" when nobody does. Form: man 5 proc_locks."""
+    try:
+        port = os.stat(path)
+        locks = Path("/proc/locks").read_text().splitlines()
+    except OSError:
+        return ""
+    inode = f"{os.major(port.st_dev):02x}:{os.minor(port.st_dev):02x}:{port.st_ino}"
+    found = [words[4] for words in map(str.split, locks) if words[1] == "FLOCK" and words[5] == inode]
+    return found[0] if found else ""
+
+
+def _points_to(fd: os.DirEntry[str]) -> str:
+    try:
+        return os.readlink(fd.path)
+    except OSError:
+        return ""  # closed while we looked
