@@ -1,0 +1,141 @@
+"""`python -m simulator.planted NAME run SITE ...`: the gateway with one bug in it, to see that chaos finds it.
+
+The product knows nothing of this file: it takes the place of `linli` and changes one method before it calls it.
+
+    ack-before-commit    sources hear "durable" when work is handed to the storage thread
+    delete-before-ack    a pack is forgotten when it was published, not when the city has it
+    number-from-memory   numbers are counted in memory from what stood at the start; the disk hears of them now and then
+    none                 no bug: the same card as with the others, and nothing may be found
+
+A commit takes 50 ms longer than this machine's disk needs, as on a slow card: a bug of the first kind lives for the
+length of a commit, and a kill at a random moment has to meet it.
+"""
+
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+
+from gateway import cli
+from gateway.box import Box
+from gateway.clock import sleep_s
+from gateway.contract import STREAMS
+from gateway.courier import Courier, Parcel
+from gateway.pending import Draft, Work
+from gateway.schema import WAITING, pack_id, pack_name
+from gateway.storage import StorageThread
+from gateway.store import Confirm, Store
+from gateway.uplink import Uplink
+
+CARD_S = 0.05
+HEADS_EVERY = 50  # commits
+
+
+def ack_before_commit() -> None:
+    start = Box.start
+
+    def starting(box: Any) -> None:
+        storage: StorageThread = box._parts.storage
+        put = storage.put
+
+        def putting(item: Work | Confirm) -> None:
+            put(item)
+            if isinstance(item, Work):
+                for source, (boot, seq) in item.marks.items():
+                    if source in box._ports:
+                        box._ports[source].durable(boot, seq)
+
+        storage.put = putting
+        start(box)
+
+    Box.start = starting
+
+
+def delete_before_ack() -> None:
+    sent, init, confirm = Courier.sent, Uplink.__init__, Store._confirm
+    told: list[Callable[[Confirm], None]] = []
+
+    def made(uplink: Uplink, *args: Any, **named: Any) -> None:
+        init(uplink, *args, **named)
+        told.append(uplink._on_confirm)
+
+    def sending(courier: Courier, mid: int, parcel: Parcel, size: int, now_s: float) -> None:
+        sent(courier, mid, parcel, size, now_s)
+        no, stream, n = pack_name(parcel.row.id)
+        told[-1](Confirm(courier.epochs[no], also={stream: [(n, n)]}))
+
+    def forgetting(store: Any, word: Confirm) -> None:
+        confirm(store, word)
+        if word.epoch == store.epoch:
+            names = [pack_id(store.epoch_no, s, n) for s, spans in word.also.items() for n, last in spans if n == last]
+            store._db.executemany("DELETE FROM packs WHERE id = ?", [(name,) for name in names])
+
+    Uplink.__init__ = made
+    Courier.sent = sending
+    Store._confirm = forgetting
+
+
+def number_from_memory() -> None:
+    note_start, insert = Store._note_start, Store._insert
+    heads: dict[str, int] = {}  # of the epoch in force, from its start on
+
+    def starting(store: Any) -> None:
+        heads.clear()
+        heads.update(store.heads())
+        note_start(store)
+
+    def numbering(store: Any, drafts: list[Draft]) -> None:
+        if not heads:
+            insert(store, drafts)
+            return
+        rows = []
+        hour = int(store.box("hours", "0"))
+        for draft in drafts:
+            heads[draft.stream] += 1  # before the commit, and nobody takes it back
+            name = pack_id(store.epoch_no, draft.stream, heads[draft.stream])
+            label = msgspec.structs.astuple(draft.label)
+            rows.append((name, WAITING, int(draft.is_notice), draft.records, *label, draft.first_mono, draft.last_mono,
+                         hour, draft.body()))  # fmt: skip
+        store._db.executemany("INSERT OR REPLACE INTO packs VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)", rows)
+        if store.commits % HEADS_EVERY == 0:
+            said = [(heads[stream], store.epoch_no, STREAMS.index(stream)) for stream in heads]
+            store._db.executemany("UPDATE streams SET head = ? WHERE epoch_no = ? AND stream = ?", said)
+
+    def counted(store: Any) -> dict[str, int]:
+        return dict(heads) or store._of_streams("head")
+
+    Store._note_start = starting
+    Store._insert = numbering
+    Store.heads = counted
+
+
+def _slow_card() -> None:
+    commit = Store.commit
+
+    def slowly(store: Store, works: Iterable[Work], confirms: Iterable[Confirm] = ()) -> None:
+        sleep_s(CARD_S)
+        commit(store, works, confirms)
+
+    Store.commit = slowly
+
+
+PLANTS: dict[str, Callable[[], None]] = {
+    "ack-before-commit": ack_before_commit,
+    "delete-before-ack": delete_before_ack,
+    "number-from-memory": number_from_memory,
+    "none": lambda: None,
+}
+
+
+def main(arguments: list[str]) -> int:
+    if not arguments or arguments[0] not in PLANTS:
+        print(f"found {arguments[:1]}, expected one of {', '.join(PLANTS)} and then `run SITE ...`", file=sys.stderr)
+        return 2
+    _slow_card()
+    PLANTS[arguments[0]]()
+    return cli.main(arguments[1:])
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
