@@ -42,10 +42,20 @@ class Aside:
         """Whether the disk has so much room again that the ballast may be laid and the file may grow."""
         return shutil.disk_usage(self._database.parent).free > 64_000_000 + BALLAST_BYTES
 
-    def note_heads(self, body: dict[str, object]) -> None:
+    def note_heads(self, body: dict[str, object]) -> bool:
+        """Whether the disk took it; an old note is better than no gateway."""
         draft = self.heads_file.with_suffix(".new")
-        draft.write_text(json.dumps(body))
-        os.replace(draft, self.heads_file)
+        try:
+            draft.write_text(json.dumps(body))
+            os.replace(draft, self.heads_file)
+        except OSError:
+            return False
+        return True
+
+    def noted_starts(self) -> int:
+        """How often the gateway had been started when the last note was written."""
+        noted = [str(value) for key, value in last_heads(self.heads_file).tables.get("box", []) if key == "starts"]
+        return int(noted[0]) if noted and noted[0].isdecimal() else 0
 
     def set_database_aside(self, label: Label) -> Path:
         """Rename the three files; returns the new name of the database itself."""

@@ -104,6 +104,7 @@ class Store:
             self._begin_epoch("reset" if lost_file else "new", rescued)
         self._read_epoch()
         self._note_start()
+        self._note_heads()  # now, not in a minute: a file that is lost before then must not make `starts` go back
 
     def _connect(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -159,7 +160,7 @@ class Store:
         with self._transaction():
             self._count_boot()
             self.unclean = self.box("clean", "1") == "0"
-            self.starts = int(self.box("starts", "0")) + 1
+            self.starts = max(int(self.box("starts", "0")), self._aside.noted_starts()) + 1
             self._set_box(starts=self.starts, clean=0)
             if self.unclean and self._polled:
                 self._insert([Draft("readings", self._label(), records=[self._polled_loss().as_record()])])
@@ -326,8 +327,7 @@ class Store:
         box = {key: self.box(key, "0") for key in ("boot", "boot_id", "starts", "hours")}
         body = {"epoch": self.epoch, "epoch_no": self.epoch_no, "heads": self.heads(), "acked": self.acked()}
         note = {**body, "box": box}
-        if note != self._noted_heads:
-            self._aside.note_heads(note)
+        if note != self._noted_heads and self._aside.note_heads(note):
             self._noted_heads = note
 
     def close(self) -> None:
