@@ -112,7 +112,7 @@ class Box:
         if self._under_way > _WAITING_MAX and not everything:
             self._pause(True)
             return
-        work = self._pending.take(self._mono_s(), everything=everything)
+        work = self._pending.take(self._mono_s(), everything=everything, dense=self._parts.uplink.state.behind)
         if work:
             self._under_way += _records(work)
             self._parts.storage.put(work)
@@ -287,4 +287,4 @@ def source_alarm(bus: str) -> str:
 
 
 def _records(work: Work) -> int:
-    return 1 + sum(draft.records for draft in work.drafts)
+    return 1 + sum(draft.records for draft in (*work.drafts, *work.journal))

@@ -43,7 +43,7 @@ class Local:
     def _on_edge(self, gpio: int, level: bool, mono_s: float) -> None:
         contact = self._contacts[gpio][1]
         contact.edge(level, mono_s)
-        self._settle(contact)
+        self._loop.call_soon(self._settle, contact)  # after the edges that wait already: a bounce comes back at once
 
     def _settle(self, contact: Contact) -> None:
         """Take what is settled now, and come back when the debounce has run out."""

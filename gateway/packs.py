@@ -8,6 +8,7 @@ Values of doubles are kept as eight byte planes, because neighbouring readings d
 import zlib
 from array import array
 from itertools import accumulate, pairwise
+from math import isfinite
 from typing import Any
 
 import msgspec
@@ -24,7 +25,7 @@ _from_json = msgspec.json.Decoder(list[Json]).decode
 class Column:
     """The readings of one sensor from one source and boot, while a pack is open. Plain lists: this is the hot path."""
 
-    __slots__ = ("boot", "monos", "odd", "sensor", "seqs", "source", "unit", "values")
+    __slots__ = ("boot", "monos", "odd", "sensor", "seqs", "source", "told", "unit", "values")
 
     def __init__(self, sensor: str, unit: str, source: str, boot: int) -> None:
         self.sensor = sensor
@@ -35,6 +36,16 @@ class Column:
         self.values: list[Value] = []
         self.seqs: list[int] = []
         self.odd: list[tuple[int, str]] = []  # (index, quality) where it is not good
+        self.told = 0  # how many of them are in the journal already
+
+    def untold(self) -> "Column":
+        """A column of what is not in the journal yet."""
+        fresh = Column(self.sensor, self.unit, self.source, self.boot)
+        fresh.monos, fresh.values = self.monos[self.told :], self.values[self.told :]
+        fresh.seqs = self.seqs[self.told :]
+        fresh.odd = [(i - self.told, quality) for i, quality in self.odd if i >= self.told]
+        self.told = len(self.monos)
+        return fresh
 
 
 def encode_columns(columns: list[Column], label_mono: float) -> bytes:
@@ -108,6 +119,8 @@ def _column_records(column: list[Any], parts: list[str]) -> None:
     times = accumulate(deltas, initial=first_ms)
     values = _values_in(kind, stored)
     texts = [f'"v":{value!r}' if type(value) is float else _other_value(value) for value in values]
+    if kind == "d" and ('"v":nan' in texts or '"v":inf' in texts or '"v":-inf' in texts):
+        texts = [text if isfinite(value) else f'"vs":"{value!r}"' for text, value in zip(texts, values, strict=True)]
     if seqs:
         tail = f',"src":"{source}/{boot}/'
         first, *steps = seqs

@@ -1,7 +1,9 @@
 """What has happened and is not yet stored: open packs on the loop's side, and when they must go.
 
-Numbered sources (nodes, kiosks) are acknowledged by a cumulative mark, so whatever they sent goes into one commit
-together. Local readings (pins, polled meters) wait for their own, longer interval: that is their printed loss bound.
+Durable is one thing, closed another. Numbered sources (nodes, kiosks) are acknowledged by a cumulative mark, so
+whatever they sent goes into one commit together; but a pack that stays open only goes into the journal, and is
+numbered when it is full or its interval is over. So a busy kiosk does not make a message of every few readings. Local
+readings (pins, polled meters) wait for their own, longer interval: that is their printed loss bound.
 """
 
 from collections.abc import Callable
@@ -14,6 +16,7 @@ from gateway.contract import PACK_BYTES_MAX, PACK_RECORDS_MAX, Json, Label, Reco
 from gateway.packs import Column, encode_columns, encode_records
 
 EVENTS_PER_PACK = 50
+_DENSE_S = 1.0
 _URGENT_S = 0.01  # so that the commit is done within 20 ms
 _RECORD_OVERHEAD_B = 64
 _PACK_ROOM_B = PACK_BYTES_MAX - 4_000
@@ -46,11 +49,27 @@ class Draft:
 
 
 class Work(NamedTuple):
-    """One commit: packs, how far each numbered source is in them, and state to keep across a restart."""
+    """One commit: packs, how far each numbered source is in them, and state to keep across a restart.
+
+    closed: streams of which a pack in `drafts` holds everything that the journal has. journal: what is to be durable
+    while its pack stays open; written after that.
+    """
 
     drafts: list[Draft]
     marks: dict[str, tuple[int, int]] = {}
     keep: dict[str, str | None] = {}
+    closed: frozenset[str] = frozenset()
+    journal: list[Draft] = []
+
+
+class Confirm(NamedTuple):
+    """What the city said it holds of one epoch. reject: (n, why)."""
+
+    epoch: str
+    upto: dict[str, int] = {}
+    also: dict[str, list[tuple[int, int]]] = {}
+    reject: dict[str, list[tuple[int, str]]] = {}
+    pruned: dict[str, list[tuple[int, int]]] = {}
 
 
 class _Readings:
@@ -60,6 +79,9 @@ class _Readings:
         self.columns: dict[tuple[str, str, int], Column] = {}
         self.count = 0
         self.bytes = 0
+
+    def untold(self) -> list[Column]:
+        return [column.untold() for column in self.columns.values() if column.told < len(column.monos)]
 
     def emptied(self) -> list[Column]:
         columns = list(self.columns.values())
@@ -95,10 +117,14 @@ class Pending:
         self._local_s = commit_every_s
         self._numbered, self._local = _Readings(), _Readings()
         self._records: dict[str, list[Json]] = {"alarms": [], "events": [], "health": []}
+        self._told = 0  # how many of the open events are in the journal already
+        self._events_since_s = 0.0
         self._drafts: list[Draft] = []
+        self._closed: set[str] = set()
         self._marks: dict[str, tuple[int, int]] = {}
         self._keep: dict[str, str | None] = {}
-        self._due_s: float | None = None
+        self._due_s: float | None = None  # something must be durable
+        self._close_s: float | None = None  # numbered readings must become a pack
         self._local_due_s: float | None = None
         self.records = 0  # waiting here, for the back-pressure
 
@@ -109,10 +135,13 @@ class Pending:
         self.records += 1
         if reading.urgent:
             self._by(now_s + _URGENT_S)
+            if source:
+                self._close_s = self._close_s or now_s + self._numbered_s
             if not source:
                 self._local_due_s = now_s
         elif source:
             self._by(now_s + self._numbered_s)
+            self._close_s = self._close_s or now_s + self._numbered_s
         elif self._local_due_s is None:
             self._local_due_s = now_s + self._local_s
         if open_pack.full:
@@ -120,6 +149,8 @@ class Pending:
 
     def record(self, stream: str, record: Record, now_s: float) -> None:
         waiting = self._records[stream]
+        if stream == "events" and not waiting:
+            self._events_since_s = now_s
         waiting.append(record.as_record())
         self.records += 1
         self._by(now_s + (_URGENT_S if stream != "health" else self._local_s))
@@ -153,8 +184,11 @@ class Pending:
         for stream in self._records:
             self._close_records(stream)
 
-    def take(self, now_s: float, *, everything: bool = False) -> Work | None:
-        """What is due now, as one commit; None when nothing is."""
+    def take(self, now_s: float, *, everything: bool = False, dense: bool = False) -> Work | None:
+        """What is due now, as one commit; None when nothing is.
+
+        dense: the city is away or behind, so nobody gains from small packs of events; they stay open up to a second.
+        """
         due = everything or (self._due_s is not None and now_s >= self._due_s)
         local_due = everything or (self._local_due_s is not None and now_s >= self._local_due_s)
         if not due and not local_due:
@@ -162,23 +196,40 @@ class Pending:
         if local_due:
             self._close(self._local)
             self._local_due_s = None
-        self._close(self._numbered)
+        if everything or (self._close_s is not None and now_s >= self._close_s):
+            self._close(self._numbered)
         for stream in self._records:
-            self._close_records(stream)
+            if stream != "events" or everything or not dense or now_s - self._events_since_s >= _DENSE_S:
+                self._close_records(stream)
         self._due_s = None
-        return self._emptied()
+        return self._emptied(now_s)
 
-    def _emptied(self) -> Work | None:
-        work = Work(self._drafts, self._marks, self._keep)
-        self._drafts, self._marks, self._keep = [], {}, {}
-        self.records = self._local.count
-        return work if work.drafts or work.marks or work.keep else None
+    def _emptied(self, now_s: float) -> Work | None:
+        journal: list[Draft] = []
+        if fresh := self._numbered.untold():
+            journal.append(Draft("readings", self._label(), fresh))
+            self._by(self._close_s if self._close_s is not None else now_s + self._numbered_s)
+        if untold := self._records["events"][self._told :]:
+            journal.append(Draft("events", self._label(), records=untold))
+            self._told += len(untold)
+        if self._told:
+            self._by(self._events_since_s + _DENSE_S)
+        work = Work(self._drafts, self._marks, self._keep, frozenset(self._closed), journal)
+        self._drafts, self._marks, self._keep, self._closed = [], {}, {}, set()
+        self.records = self._local.count + self._numbered.count
+        return work if work.drafts or work.marks or work.keep or work.journal else None
 
     def _close(self, open_pack: _Readings) -> None:
         if open_pack.count:
             self._drafts.append(Draft("readings", self._label(), open_pack.emptied()))
+        if open_pack is self._numbered:
+            self._close_s = None
+            self._closed.add("readings")
 
     def _close_records(self, stream: str) -> None:
         if self._records[stream]:
             self._drafts.append(Draft(stream, self._label(), records=self._records[stream]))
             self._records[stream] = []
+        if stream == "events":
+            self._told = 0
+            self._closed.add("events")

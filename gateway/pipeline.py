@@ -4,6 +4,7 @@
 reactions act at once, and leaves the rest (commit, publish) to the threads behind `pending`.
 """
 
+import logging
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -17,6 +18,8 @@ from gateway.contract import Json, Label, Record, rfc3339
 from gateway.detector import Detector
 from gateway.pending import Pending
 from gateway.reactions import Action, Reactions
+
+log = logging.getLogger(__name__)
 
 GPIO = "gpio"
 
@@ -194,7 +197,11 @@ class Pipeline:
     def _act(self, actions: list[Action], now_s: float) -> None:
         """The deed first, its record after it."""
         for action in actions:
-            self._outputs[action.output].drive(action.energise)
+            try:
+                self._outputs[action.output].drive(action.energise)
+            except OSError as error:
+                log.error("output %s could not be driven to %s: %s", action.output, action.action, error)
+                continue
             data: Json = {"value": action.action, "output": action.output, "cause": action.cause}
             self._pending.record("events", Record("output.changed", action.output, now_s, data), now_s)
             self._pending.keep(f"output:{action.output}", action.energise)

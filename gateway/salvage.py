@@ -109,7 +109,7 @@ def salvage(aside: Path | None, heads_file: Path) -> Salvaged:
     found = last_heads(heads_file)
     db = sqlite3.connect(aside) if aside else None
     if db:
-        for table in ("epochs", "streams", "sources", "keep", "box"):
+        for table in ("epochs", "streams", "sources", "keep", "box", "journal"):
             rows = _readable(db, f"SELECT * FROM {table}")
             if rows:
                 found.tables[table] = rows

@@ -130,6 +130,7 @@ def tables(path: Path) -> dict[str, int]:
     return {name: int(str(count["rows"])) for name, count in zip(names, counts, strict=True)}
 
 
+# journal: durable facts whose pack is still open; packs.hour: hours of operation, for `confirmed_days`
 # box: one value a key (boot, boot_id, starts, clean, hours)
 _FIRST = """
 CREATE TABLE box (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
@@ -140,7 +141,10 @@ CREATE TABLE packs (id INTEGER PRIMARY KEY, state INTEGER NOT NULL, notice INTEG
     boot INTEGER NOT NULL, mono REAL NOT NULL, wall REAL, clock TEXT NOT NULL, err_s REAL, cfg TEXT NOT NULL,
     first_mono REAL NOT NULL, last_mono REAL NOT NULL, hour INTEGER NOT NULL, body BLOB NOT NULL) STRICT;
 CREATE TABLE sources (source TEXT PRIMARY KEY, boot INTEGER NOT NULL, seq INTEGER NOT NULL) STRICT;
-CREATE TABLE keep (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT
+CREATE TABLE keep (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+CREATE TABLE journal (id INTEGER PRIMARY KEY, stream INTEGER NOT NULL, records INTEGER NOT NULL, boot INTEGER NOT NULL,
+    mono REAL NOT NULL, wall REAL, clock TEXT NOT NULL, err_s REAL, cfg TEXT NOT NULL, first_mono REAL NOT NULL,
+    last_mono REAL NOT NULL, body BLOB NOT NULL) STRICT
 """
 
 

@@ -11,8 +11,8 @@ import threading
 from collections.abc import Callable
 from typing import NamedTuple
 
-from gateway.pending import Work
-from gateway.store import Confirm, Store, StoreCorrupt, StoreStalled
+from gateway.pending import Confirm, Work
+from gateway.store import Store, StoreCorrupt, StoreStalled
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +31,13 @@ class Stored(NamedTuple):
     generation: int
 
 
+class Broken(NamedTuple):
+    """A reader met a page that cannot be read. generation: of the file it means."""
+
+    generation: int
+    why: str
+
+
 class StorageThread:
     """on_stored and on_trouble are called in this thread and must only queue. mono_s may be called from any thread."""
 
@@ -45,7 +52,7 @@ class StorageThread:
         self._mono_s = mono_s
         self._on_stored = on_stored
         self._on_trouble = on_trouble
-        self._queue: queue.SimpleQueue[Work | Confirm | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Work | Confirm | Broken | None] = queue.SimpleQueue()
         self._works: list[Work] = []
         self._confirms: list[Confirm] = []
         self._confirms_since_s = 0.0
@@ -59,7 +66,7 @@ class StorageThread:
     def start(self) -> None:
         self._thread.start()
 
-    def put(self, item: Work | Confirm) -> None:
+    def put(self, item: Work | Confirm | Broken) -> None:
         """From any thread. The loop bounds what it puts by what it has not seen stored."""
         self._queue.put(item)
 
@@ -91,9 +98,11 @@ class StorageThread:
         except queue.Empty:
             pass
 
-    def _take(self, item: Work | Confirm | None) -> None:
+    def _take(self, item: Work | Confirm | Broken | None) -> None:
         if item is None:
             self._closing = True
+        elif isinstance(item, Broken):
+            self._renew(item)
         elif isinstance(item, Work):
             self._works.append(item)
         else:
@@ -116,9 +125,7 @@ class StorageThread:
                     raise
                 self._wait(attempt, str(error))
             except StoreCorrupt as error:
-                log.error("the database is broken: %s", error)
-                self._store.renew(str(error))
-                self._on_trouble(self._store.trouble)
+                self._renew(Broken(self._store.generation, str(error)))
             attempt += 1
         self.busy_since_s = None
         if attempt:
@@ -126,6 +133,15 @@ class StorageThread:
             self._on_trouble(self._store.trouble)
         works, self._works, self._confirms = self._works, [], []
         self._on_stored(Stored(works, self._store.heads(), self._store.epoch, self._store.generation))
+
+    def _renew(self, broken: Broken) -> None:
+        """A reader may still speak of the file that was set aside already."""
+        if broken.generation != self._store.generation:
+            return
+        log.error("the database is broken: %s", broken.why)
+        self._store.renew(broken.why)
+        self._on_trouble(self._store.trouble)
+        self._on_stored(Stored([], self._store.heads(), self._store.epoch, self._store.generation))
 
     def _wait(self, attempt: int, why: str) -> None:
         if attempt == 0:

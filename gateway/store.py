@@ -10,13 +10,14 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import msgspec
 
+from gateway import journal
 from gateway.budget import Budget
 from gateway.contract import STREAMS, Began, Gap, Json, Label, Record
-from gateway.pending import Draft, Work
+from gateway.pending import Confirm, Draft, Work
 from gateway.salvage import Aside, Salvaged, salvage
 from gateway.schema import CONFIRMED, PAGE_BYTES, REJECTED, WAITING, ensure, pack_id, quick_check
 
@@ -44,16 +45,6 @@ class StoreStalled(Exception):
 
 class StoreCorrupt(Exception):
     """The file is broken; it has to be set aside."""
-
-
-class Confirm(NamedTuple):
-    """What the city said it holds of one epoch. reject: (n, why)."""
-
-    epoch: str
-    upto: dict[str, int] = {}
-    also: dict[str, list[tuple[int, int]]] = {}
-    reject: dict[str, list[tuple[int, str]]] = {}
-    pruned: dict[str, list[tuple[int, int]]] = {}
 
 
 class Store:
@@ -96,7 +87,7 @@ class Store:
         try:
             self._connect()
         except sqlite3.DatabaseError as error:
-            if not _is_corrupt(error):
+            if not is_corrupt(error):
                 raise StoreStalled(f"{self.path}: cannot be opened: {error}") from error
             self._renew(str(error))
         if not self._db.execute("SELECT 1 FROM epochs").fetchone():
@@ -124,6 +115,7 @@ class Store:
         self._renew(why)
         self._read_epoch()
         with self._transaction():
+            self._number_journal()
             self._set_box(clean=0, starts=self.starts)
         self.generation += 1
 
@@ -159,6 +151,7 @@ class Store:
         """Starts, and the loss bound of polled readings after an unclean end."""
         with self._transaction():
             self._count_boot()
+            self._number_journal()
             self.unclean = self.box("clean", "1") == "0"
             self.starts = max(int(self.box("starts", "0")), self._aside.noted_starts()) + 1
             self._set_box(starts=self.starts, clean=0)
@@ -166,11 +159,8 @@ class Store:
                 self._insert([Draft("readings", self._label(), records=[self._polled_loss().as_record()])])
 
     def _polled_loss(self) -> Gap:
-        first = pack_id(self.epoch_no, "readings", 0)
-        row = self._db.execute(
-            "SELECT wall + last_mono - mono FROM packs WHERE id > ? AND id <= ? ORDER BY id DESC LIMIT 1",
-            (first, first + self.heads()["readings"]),
-        ).fetchone()
+        last = pack_id(self.epoch_no, "readings", self.heads()["readings"])
+        row = self._db.execute("SELECT wall + last_mono - mono FROM packs WHERE id = ?", (last,)).fetchone()
         return Gap("polled-loss", from_s=row[0] if row else None, to_s=self._label().wall)
 
     def _count_boot(self) -> None:
@@ -193,7 +183,7 @@ class Store:
                 self.trouble = ""
                 return
             except sqlite3.DatabaseError as error:
-                if _is_corrupt(error):
+                if is_corrupt(error):
                     raise StoreCorrupt(str(error)) from error
                 if getattr(error, "sqlite_errorname", "") != "SQLITE_FULL":
                     self.trouble = f"the disk does not take what is to be stored: {error}"
@@ -206,8 +196,10 @@ class Store:
         with self._transaction():
             if self._budget.short:
                 self._evict()
-            self._insert([draft for work in works for draft in work.drafts])
             for work in works:
+                self._insert(work.drafts)
+                journal.forget(self._db, work.closed)
+                journal.note(self._db, work.journal)
                 self._db.executemany(
                     "INSERT INTO sources VALUES (?,?,?) ON CONFLICT DO UPDATE SET boot=excluded.boot, seq=excluded.seq",
                     [(source, *mark) for source, mark in work.marks.items()],
@@ -231,9 +223,21 @@ class Store:
             rows.append((row_id, WAITING, int(draft.is_notice), draft.records, *msgspec.structs.astuple(draft.label),
                          draft.first_mono, draft.last_mono, hour, draft.body()))  # fmt: skip
         self._db.executemany(_INSERT, rows)
+        self._set_heads(heads)
+
+    def _number_journal(self) -> None:
+        """At the start: what was durable and not yet in a pack becomes one."""
+        heads, hour = self.heads(), int(self.box("hours", "0"))
+        for stream, records, label, spans, body in journal.take_all(self._db):
+            heads[stream] += 1
+            row_id = pack_id(self.epoch_no, stream, heads[stream])
+            self._db.execute(_INSERT, (row_id, WAITING, 0, records, *label, *spans, hour, body))
+        self._set_heads(heads)
+
+    def _set_heads(self, heads: dict[str, int]) -> None:
         self._db.executemany(
-            "UPDATE streams SET head = ? WHERE epoch_no = ? AND stream = ?",
-            [(heads[stream], self.epoch_no, STREAMS.index(stream)) for stream in {draft.stream for draft in drafts}],
+            "UPDATE streams SET head = ? WHERE epoch_no = ? AND stream = ? AND head != ?",
+            [(head, self.epoch_no, STREAMS.index(stream), head) for stream, head in heads.items()],
         )
 
     def _evict(self) -> int:
@@ -389,6 +393,7 @@ class Store:
             raise
 
 
-def _is_corrupt(error: sqlite3.DatabaseError) -> bool:
+def is_corrupt(error: sqlite3.DatabaseError) -> bool:
+    """The file itself is broken, in contrast to a disk that does not take something now."""
     name = getattr(error, "sqlite_errorname", "")
     return name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")) or str(error).startswith("quick_check")

@@ -22,10 +22,10 @@ from gateway.box import Box
 from gateway.clock import sleep_s
 from gateway.contract import STREAMS
 from gateway.courier import Courier, Parcel
-from gateway.pending import Draft, Work
+from gateway.pending import Confirm, Draft, Work
 from gateway.schema import WAITING, pack_id, pack_name
 from gateway.storage import StorageThread
-from gateway.store import Confirm, Store
+from gateway.store import Store
 from gateway.uplink import Uplink
 
 CARD_S = 0.05

@@ -13,10 +13,10 @@ from pathlib import Path
 from drivers.reading import Event, Reading
 from gateway.contract import STREAMS, Label, Record, Topics, parse_ack, status
 from gateway.courier import Courier, Parcel
-from gateway.pending import Pending
+from gateway.pending import Confirm, Pending
 from gateway.reader import Reader
 from gateway.schema import migrate, pack_name
-from gateway.store import Confirm, Store, StoreCorrupt
+from gateway.store import Store, StoreCorrupt
 from simulator.ledger import Ledger
 
 ROOT, GATEWAY = "linli", "night"
@@ -85,8 +85,10 @@ class World:
                 self.pending.reading(f"s{self.seq % 5}", "m3/s", "n1", reading, self.now_s)
         self.pending.mark("n1", 1, self.seq)
 
-    def commit(self) -> None:
-        work = self.pending.take(self.now_s, everything=True)
+    def commit(self, *, everything: bool = True) -> None:
+        """everything: as at a clean end; else what is due at an event, with open packs only in the journal."""
+        self.pending.hurry(self.now_s)
+        work = self.pending.take(self.now_s, everything=everything, dense=self.dice.random() < 0.5)
         works = [work] if work else []
         try:
             self.store.commit(works, self._confirms)

@@ -133,6 +133,9 @@ def test_an_alarm_is_due_at_once_and_takes_the_nodes_readings_along(centre):
     centre.now_s += 0.02
     centre.commit(everything=False)
     assert centre.store.marks() == {"n1": (3, 2)}
+    assert centre.sent("readings") == [], "durable, but its pack stays open for its interval"
+    centre.now_s += 10
+    centre.commit(everything=False)
     assert [r["src"] for r in centre.sent("readings")] == ["n1/3/1", "n1/3/2"]
 
 

@@ -203,7 +203,7 @@ def test_no_night_loses_anything(seed, tmp_path):
             world.deny = world.refuse = world.away = False
         world.facts(dice.randrange(120))
         if dice.random() < 0.8:
-            world.commit()
+            world.commit(everything=dice.random() < 0.3)
         world.run(dice.random() * 2)
     settle(world)
     assert world.missing() == [] and world.silent_losses() == [] and world.gaps() == []

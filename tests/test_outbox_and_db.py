@@ -15,9 +15,9 @@ from gateway import cli, outbox
 from gateway.clock import boot_id
 from gateway.contract import Label, Record, Topics
 from gateway.home import Home
-from gateway.pending import Pending, Work
+from gateway.pending import Confirm, Pending, Work
 from gateway.reader import Reader
-from gateway.store import Confirm, Store
+from gateway.store import Store
 
 DEMO_SITE = Path(__file__).parent.parent / "simulator/sites/demo.toml"
 WALL_S = 1_800_000_000.0

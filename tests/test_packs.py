@@ -57,6 +57,13 @@ def test_while_the_clock_is_unsure_times_are_relative_and_there_is_no_base():
     assert record == {"n": "a", "t": -1.0, "vb": True}
 
 
+def test_a_value_that_is_no_number_does_not_spoil_the_pack_of_the_others():
+    column = Column("a", "", "n1", 1)
+    column.monos, column.values, column.seqs = [1.0, 2.0, 3.0], [1.5, float("nan"), float("-inf")], [1, 2, 3]
+    records = json.loads(b"[" + reading_records(encode_columns([column], 500.0), KNOWN) + b"]")
+    assert [record.get("v", record.get("vs")) for record in records] == [1.5, "nan", "-inf"]
+
+
 def test_two_hundred_sensors_at_one_hertz_cost_few_bytes_a_reading():
     columns = []
     for i in range(200):

@@ -9,9 +9,9 @@ import pytest
 from drivers.reading import Reading
 from gateway.contract import Label, Record
 from gateway.packs import open_records
-from gateway.pending import Pending, Work
+from gateway.pending import Confirm, Pending, Work
 from gateway.schema import pack_id, pack_name
-from gateway.store import Confirm, Store, StoreCorrupt
+from gateway.store import Store, StoreCorrupt
 
 
 class Hand:
@@ -120,6 +120,33 @@ def test_the_boot_number_counts_on_only_when_the_kernel_booted(tmp_path, hand):
         opened(tmp_path, hand, boot_id=boot_id).close()
         boots.append(hand.boot)
     assert boots == [1, 1, 2]
+
+
+def test_what_was_durable_in_an_open_pack_is_numbered_after_a_kill(tmp_path, hand):
+    store = opened(tmp_path, hand)
+    pending = Pending(hand.label, 10.0, 30.0)
+    for seq in range(1, 6):
+        pending.reading("s", "", "n1", Reading("n1:a", float(seq), hand.mono, 3, seq), hand.mono)
+        pending.mark("n1", 3, seq)
+        pending.hurry(hand.mono)
+        store.commit([pending.take(hand.mono)])
+    assert store.heads()["readings"] == 1 and store.marks() == {"n1": (3, 5)}
+    store = opened(tmp_path, hand)
+    assert [records for stream, n, records, _ in packs(tmp_path) if stream == "readings"] == [1, 1, 1, 1, 1, 1]
+    assert store.heads()["readings"] == 6
+
+
+def test_a_closed_pack_holds_what_the_journal_held_and_empties_it(tmp_path, hand):
+    store = opened(tmp_path, hand)
+    pending = Pending(hand.label, 10.0, 30.0)
+    for seq in range(1, 1300):
+        pending.reading("s", "", "n1", Reading("n1:a", float(seq), hand.mono, 3, seq), hand.mono)
+        if seq % 90 == 0:
+            pending.hurry(hand.mono)
+            store.commit([pending.take(hand.mono)])
+    store.commit([pending.take(hand.mono, everything=True)])
+    assert [records for stream, _, records, _ in packs(tmp_path) if stream == "readings"] == [1, 500, 500, 299]
+    assert store._db.execute("SELECT count(*) FROM journal").fetchone() == (0,)
 
 
 def test_a_rejected_pack_is_kept_and_said_once(tmp_path, hand):
