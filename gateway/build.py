@@ -163,6 +163,10 @@ def _meta(site: Site) -> Json:
         a.name: {"name": a.title, "severity": a.severity, "conditions": [c.text for c in a.any], "clear": a.clear}
         for a in site.alarms.values()
     }
+    alarms |= {
+        source_alarm(bus): {"name": f"{bus} 无声 silent", "severity": "high", "conditions": ["silent"], "clear": "any"}
+        for bus in site.buses
+    }
     queues: Json = {
         q.name: {"name": q.title, "within_min": q.within_min, "share": q.share} for q in site.queues.values()
     }
