@@ -17,7 +17,6 @@ from gateway.contract import Json
 from simulator import scenario as scenarios
 from simulator.broker import Broker, BrokerError, free_port, mosquitto_path
 from simulator.faults import Change, Schedule
-from simulator.planted import PLANTS
 from simulator.processes import Child, Died, Interrupted, Processes, WrongPlace, workplace
 from simulator.relay import Relay
 from simulator.scenario import Fault
@@ -31,6 +30,7 @@ LINGER_S = 90.0  # the simulator waits 60 s itself until all it produced is dura
 HOLD_S = 120.0
 _STEP_S = 0.05
 _TOLD_EVERY_S = 10.0
+PLANTS = ("ack-before-commit", "delete-before-ack", "number-from-memory", "none")  # of simulator/planted.py
 
 # Once in each window, anywhere in it: more often than a kill each 30 s and a broker's end each 60 s.
 FAULTS = (
@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--broker", choices=("mosquitto", "embedded"), default="mosquitto", help="(default: mosquitto)")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="work in this new folder and leave it there")
     parser.add_argument("--json", type=Path, metavar="FILE", help="what was done and the verdict, as one JSON object")
-    parser.add_argument("--plant", choices=tuple(PLANTS), help="put this bug into the gateway: it must be found")
+    parser.add_argument("--plant", choices=PLANTS, help="put this bug into the gateway: it must be found")
 
 
 def _seconds(text: str) -> float:

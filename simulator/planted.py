@@ -15,15 +15,14 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import msgspec
-
 from gateway import cli
+from gateway import store as store_module
 from gateway.box import Box
 from gateway.clock import sleep_s
 from gateway.contract import STREAMS
 from gateway.courier import Courier, Parcel
 from gateway.pending import Confirm, Draft, Work
-from gateway.schema import WAITING, pack_id, pack_name
+from gateway.schema import pack_id, pack_name
 from gateway.storage import StorageThread
 from gateway.store import Store
 from gateway.uplink import Uplink
@@ -79,32 +78,27 @@ def delete_before_ack() -> None:
 def number_from_memory() -> None:
     note_start, insert = Store._note_start, Store._insert
     heads: dict[str, int] = {}  # of the epoch in force, from its start on
+    on_disk: dict[str, int] = {}
 
     def starting(store: Any) -> None:
-        heads.clear()
-        heads.update(store.heads())
+        for counts in (heads, on_disk):
+            counts.clear()
+            counts.update(store._of_streams("head"))
         note_start(store)
-
-    def numbering(store: Any, drafts: list[Draft]) -> None:
-        if not heads:
-            insert(store, drafts)
-            return
-        rows = []
-        hour = int(store.box("hours", "0"))
-        for draft in drafts:
-            heads[draft.stream] += 1  # before the commit, and nobody takes it back
-            name = pack_id(store.epoch_no, draft.stream, heads[draft.stream])
-            label = msgspec.structs.astuple(draft.label)
-            rows.append((name, WAITING, int(draft.is_notice), draft.records, *label, draft.first_mono, draft.last_mono,
-                         hour, draft.body()))  # fmt: skip
-        store._db.executemany("INSERT OR REPLACE INTO packs VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)", rows)
-        if store.commits % HEADS_EVERY == 0:
-            said = [(heads[stream], store.epoch_no, STREAMS.index(stream)) for stream in heads]
-            store._db.executemany("UPDATE streams SET head = ? WHERE epoch_no = ? AND stream = ?", said)
 
     def counted(store: Any) -> dict[str, int]:
         return dict(heads) or store._of_streams("head")
 
+    def numbering(store: Any, drafts: list[Draft]) -> None:
+        insert(store, drafts)
+        if heads:
+            heads.update({draft.stream: store._of_streams("head")[draft.stream] for draft in drafts})
+            if store.commits % HEADS_EVERY == 0:
+                on_disk.update(heads)
+            said = [(on_disk[stream], store.epoch_no, STREAMS.index(stream)) for stream in heads]
+            store._db.executemany("UPDATE streams SET head = ? WHERE epoch_no = ? AND stream = ?", said)
+
+    store_module._INSERT = store_module._INSERT.replace("INSERT INTO", "INSERT OR REPLACE INTO")
     Store._note_start = starting
     Store._insert = numbering
     Store.heads = counted

@@ -111,6 +111,10 @@ def test_without_mosquitto_it_says_what_to_install(monkeypatch, capsys):
     assert "found no mosquitto on PATH; expected it" in capsys.readouterr().err
 
 
+def test_every_plant_that_chaos_offers_is_there_and_no_other():
+    assert tuple(PLANTS) == chaos.PLANTS
+
+
 def test_a_plant_nobody_knows_starts_no_gateway():
     command = [sys.executable, "-m", "simulator.planted", "no-such", "run"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30)
