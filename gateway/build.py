@@ -130,8 +130,9 @@ def _contact(sensor: Sensor) -> Contact:
 
 def _uplink(site: Site, broker: str | None, parts: Parts, dice: random.Random, home: Home) -> Uplink:
     setting, tls = site.uplink, site.tls
+    url = setting.broker if broker is None else broker
     link = Link(
-        broker or setting.broker, site.gateway, parts.topics, setting.mqtt, setting.confirm, setting.window,
+        url, site.gateway, parts.topics, setting.mqtt, setting.confirm, setting.window,
         setting.keepalive_s, setting.gzip, setting.resend_s,
         ca=str(site.file(tls.ca)) if tls else None,
         cert=str(site.file(tls.cert)) if tls and tls.cert else None,

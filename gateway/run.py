@@ -15,6 +15,7 @@ from gateway.control import Control
 from gateway.desk import Desk
 from gateway.home import AlreadyRunning, Home
 from gateway.schema import SchemaError
+from gateway.site_rules import broker_mistake
 from gateway.store import StoreStalled
 
 log = logging.getLogger("linli")
@@ -31,11 +32,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    if args.broker is not None and (wrong := broker_mistake(args.broker)):
+        found, expected, do = wrong
+        print(f"--broker: found {found}, expected {expected}; {do}", file=sys.stderr)
+        return 2
     try:
         site = config.load(args.site)
         home = Home(args.state)
     except (config.ConfigErrors, AlreadyRunning) as error:
         print(error, file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(
+            f"{args.state}: found {error.strerror}, expected a folder this user can write; "
+            "choose another --state, or give it to this user",
+            file=sys.stderr,
+        )
         return 1
     try:
         return asyncio.run(_serve(site, home, args))

@@ -131,7 +131,7 @@ def uplink_rules(file: SiteFile) -> Iterator[Mistake]:
     if not read(file, "uplink") or not read(file.uplink, "broker"):
         return
     where: Path = ("uplink", "broker")
-    wrong = _broker_mistake(file.uplink.broker)
+    wrong = broker_mistake(file.uplink.broker)
     if wrong:
         yield Mistake(where, *wrong)
     elif file.uplink.tls and file.tls is None:
@@ -148,7 +148,7 @@ def tls_rules(file: SiteFile) -> Iterator[Mistake]:
         yield Mistake(("tls", has), f"{has} without {lacks}", "both or neither", f'add {lacks} = "file:PATH"')
 
 
-def _broker_mistake(url: str) -> tuple[str, str, str] | None:
+def broker_mistake(url: str) -> tuple[str, str, str] | None:
     """What is wrong with a broker's address, if anything. Never repeats what may be a password."""
     whole = 'a broker: "mqtts://HOST:PORT", or "mqtt://127.0.0.1:PORT" on this machine'
     write = 'write for example broker = "mqtts://192.0.2.10:8883"'

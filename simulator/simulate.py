@@ -27,8 +27,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--truth", metavar="FILE", type=Path, required=True, help="every fact, a JSON line; appended")
     parser.add_argument("--scenario", metavar="S", default="quiet", help="a name (demo, chaos, quiet) or a file")
     parser.add_argument("--seed", metavar="K", type=int, default=1, help="of all chance (default 1)")
-    parser.add_argument("--seconds", metavar="N", type=float, help="then stop making facts; default: the scenario's")
+    parser.add_argument("--seconds", metavar="N", type=_seconds, help="then stop making facts; default: the scenario's")
     parser.add_argument("--speed", metavar="X", type=_speed, default=1.0, help="of people's and water's habits")
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 <= seconds <= 1e9:
+        raise argparse.ArgumentTypeError(f"found {text}; expected 0 or more")
+    return seconds
 
 
 def _speed(text: str) -> float:

@@ -49,7 +49,8 @@ GATEWAY_ORDER = (
     # the flow and what it asks
     "pipeline", "alarms", "reactions", "queues", "detector", "health", "control", "local", "ports",
     # to the city, and what keeps it
-    "uplink", "courier", "link", "reader", "storage", "store", "salvage", "budget", "journal", "pending", "packs", "schema",
+    "uplink", "courier", "link", "reader", "storage", "store", "salvage", "budget", "journal", "pending",
+    "packs", "schema",
     # the site file
     "config", "site_writer", "alarm_rules", "site_rules", "site_reader", "site_tables", "site_types", "site_lines",
     "conditions",
