@@ -25,7 +25,6 @@ from simulator.stage import SITE, Stage, Verdict
 GOOD, FAILED, WRONG_USE = 0, 1, 2
 SECONDS, SECONDS_MIN, SECONDS_MAX = 600.0, 30.0, 86_400.0
 DELAY_S = 0.1  # of the relay, each way
-WINDOW = 64  # messages under way: with the usual 16 such a link takes 80 a second, and 500 facts a second make 110
 LINGER_S = 90.0  # the simulator waits 60 s itself until all it produced is durable
 HOLD_S = 120.0
 _STEP_S = 0.05
@@ -125,15 +124,6 @@ def scenario_file(folder: Path, rate: float | None) -> str:
     return str(path)
 
 
-def site_file(folder: Path) -> Path:
-    """The demo's centre with a window for a long link."""
-    path = folder / "site.toml"
-    text, found = re.subn(r"(?m)^uplink = \{", rf"uplink = {{ window = {WINDOW},", SITE.read_text())
-    assert found == 1
-    path.write_text(text)
-    return path
-
-
 class Chaos:
     """One run. did: counts what was done, by name, for whoever asks after a failure too."""
 
@@ -142,7 +132,7 @@ class Chaos:
         self._args = args
         self._did = did
         self._processes = processes
-        self._stage = Stage(folder, processes, self._clock.mono_s, site_file(folder))
+        self._stage = Stage(folder, processes, self._clock.mono_s)
         self._broker = Broker(folder / "broker", args.broker, port=free_port())
         self._relay = Relay(self._broker.port, delay_s=DELAY_S)
         self._dice = random.Random(f"{args.seed}/chaos")

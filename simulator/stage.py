@@ -33,11 +33,10 @@ class Verdict(NamedTuple):
 class Stage:
     """folder: an empty one. Starting waits, within a bound, until the child serves; raises Died and Interrupted."""
 
-    def __init__(self, folder: Path, processes: Processes, mono_s: Callable[[], float], site: Path = SITE) -> None:
+    def __init__(self, folder: Path, processes: Processes, mono_s: Callable[[], float]) -> None:
         self.state, self.links = folder / "state", folder / "links"
         self.truth, self.ledger_path = folder / "truth.jsonl", folder / "city.db"
         self.processes = processes
-        self.site = site
         self._mono_s = mono_s
 
     def start_city(self, url: str, mqtt: str = "auto") -> Child:
@@ -49,7 +48,7 @@ class Stage:
     def start_gateway(self, url: str, plant: str | None = None) -> Child:
         """plant: the name of a planted bug (simulator/planted.py). Returns at once; see `await_gateway`."""
         module, name = ("simulator.planted", [plant]) if plant else ("gateway", [])
-        run = ["run", str(self.site), "--state", str(self.state), "--links", str(self.links), "--broker", url]
+        run = ["run", str(SITE), "--state", str(self.state), "--links", str(self.links), "--broker", url]
         return self.processes.start("gateway", *name, *run, module=module)
 
     def await_gateway(self, child: Child) -> None:
@@ -59,7 +58,7 @@ class Stage:
         """Its first second begins when this returns, or up to 0.1 s before."""
         place = ["--links", str(self.links), "--truth", str(self.truth)]
         what = ["--scenario", scenario, "--seconds", str(seconds), "--seed", str(seed)]
-        child = self.processes.start("simulator", "simulate", str(self.site), *place, *what)
+        child = self.processes.start("simulator", "simulate", str(SITE), *place, *what)
         self._served(child, lambda: child.said("simulating "))
         return child
 

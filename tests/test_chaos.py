@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.config import load
 from simulator import chaos, scenario
-from simulator.chaos import FAULTS, add_arguments, replay, scenario_file, site_file
+from simulator.chaos import FAULTS, add_arguments, replay, scenario_file
 from simulator.faults import Schedule
 from simulator.planted import PLANTS
 
@@ -95,12 +94,6 @@ def test_another_rate_is_shared_by_all_sources(tmp_path):
     assert (changed.load.node_per_s, changed.load.kiosk_per_s) == (20, 20)
     assert changed.fault == scenario.load("chaos").fault
     assert scenario_file(tmp_path, None) == "chaos"
-
-
-def test_chaos_runs_the_demos_centre_with_a_window_for_a_long_link(tmp_path):
-    site, demo = load(site_file(tmp_path)), load(chaos.SITE)
-    assert site.uplink.window == 64
-    assert (site.buses, site.alarms.keys(), site.uplink.confirm) == (demo.buses, demo.alarms.keys(), "city")
 
 
 def test_without_mosquitto_it_says_what_to_install(monkeypatch, capsys):
