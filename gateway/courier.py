@@ -262,7 +262,7 @@ class Courier:
             if len(payload) > _ACK_BYTES_MAX:
                 raise ContractError(f"down/ack: {len(payload)} B; expected at most {_ACK_BYTES_MAX}")
             return self.ack(parse_ack(payload), now_s)
-        except ContractError as error:
+        except ValueError as error:  # bytes that are no UTF-8 are no ContractError
             self.refused = str(error)
             return None
 

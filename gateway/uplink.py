@@ -13,7 +13,7 @@ import sqlite3
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
@@ -114,12 +114,10 @@ class Uplink:
         try:
             session = _Session(self, generation)
             session.serve()
-        except sqlite3.Error as error:
-            self.state.say("link", f"the store cannot be read: {error}")
+        except (OSError, ValueError, sqlite3.Error) as error:
+            self.state.say("link", f"{type(error).__name__}: {error}")
             if isinstance(error, sqlite3.DatabaseError) and is_corrupt(error):
                 self._on_confirm(Broken(generation, str(error)))
-        except (OSError, ValueError) as error:
-            self.state.say("link", f"{type(error).__name__}: {error}")
         except Exception as error:
             log.exception("what the broker sent cannot be read")  # paho raises what it likes on bytes it did not expect
             self.state.say("link", f"what the broker sent cannot be read: {error!r}; is it an MQTT broker?")
@@ -139,11 +137,6 @@ class Uplink:
             self._closing.wait(min(left_s, 1.0))
 
 
-class _UnderWay(NamedTuple):
-    topic: str
-    since_s: float
-
-
 class _Session:
     """One connection: one paho Client, one courier. Raises OSError, sqlite3.Error."""
 
@@ -158,7 +151,7 @@ class _Session:
         self._subscribed = False
         self._asked_s, self._rtt_s = 0.0, 0.0
         self._window = self._link.window
-        self._under_way: dict[int, _UnderWay] = {}
+        self._under_way: dict[int, tuple[str, float]] = {}  # message id: topic, since when
         self._refused: set[str] = set()
         self._retain_from_s = 0.0
         self._sent_retained: dict[str, bytes] = {}
@@ -250,7 +243,7 @@ class _Session:
         if info.rc != mqtt.MQTT_ERR_SUCCESS:
             self._lost = self._lost or f"publish failed: {mqtt.error_string(info.rc)}"
             return 0
-        self._under_way[info.mid] = _UnderWay(topic, self._mono_s())
+        self._under_way[info.mid] = (topic, self._mono_s())
         return info.mid
 
     def _send(self) -> None:
@@ -321,9 +314,9 @@ class _Session:
         bad = next((code for code in codes if code != mqtt.MQTT_ERR_SUCCESS), None)
         if bad is not None and not self._lost:
             self._lost = f"the connection was lost: {mqtt.error_string(bad)}"
-        oldest = next(iter(self._under_way.values()), None)
-        if oldest and now_s - oldest.since_s > 2 * self._link.keepalive_s and not self._lost:
-            self._lost = f"the broker left a message on {oldest.topic} unanswered for {now_s - oldest.since_s:.0f} s"
+        topic, since_s = next(iter(self._under_way.values()), ("", now_s))
+        if now_s - since_s > 2 * self._link.keepalive_s and not self._lost:
+            self._lost = f"the broker left a message on {topic} unanswered for {now_s - since_s:.0f} s"
 
     def _hear(self) -> None:
         """The city's acks that came with the last turn."""
@@ -385,17 +378,17 @@ class _Session:
             self.wait_s = _TAKEN_OVER_S
 
     def _on_publish(self, _c: mqtt.Client, _u: Any, mid: int, code: ReasonCode, _p: Any) -> None:
-        was = self._under_way.pop(mid, None)
-        if was is None or self._courier is None:
+        topic, _ = self._under_way.pop(mid, ("", 0.0))
+        if not topic or self._courier is None:
             return
         self._courier.puback(mid, not code.is_failure, self._mono_s())
         if code.is_failure:
-            self._refused.add(was.topic)
-            if self._sent_retained.pop(was.topic, None) is not None:
+            self._refused.add(topic)
+            if self._sent_retained.pop(topic, None) is not None:
                 self._retain_from_s = self._mono_s() + _REFUSED_WAIT_S
-            self._up.state.say("publish", f"the broker does not accept {was.topic}: {code}; see its ACL and quota")
+            self._up.state.say("publish", f"the broker does not accept {topic}: {code}; see its ACL and quota")
         else:
-            self._refused.discard(was.topic)
+            self._refused.discard(topic)
             if not self._refused:
                 self._up.state.say("publish", "")
 
