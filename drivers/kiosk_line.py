@@ -221,7 +221,7 @@ class KioskLink(NumberedLink):
         elif kind == "H":
             boot, oldest, self.ring = numbers
             self.name = word
-            gone = self._numbered.hello(boot, oldest)
+            gone = self._numbered.hello(boot, oldest, self.ring)
         elif kind == "B":
             self.beat = {"uptime_s": numbers[0]}
         else:

@@ -124,7 +124,7 @@ class NodeLink(NumberedLink):
             raise
         self.error = ""
         self.ring, self.firmware, self._points = ring, firmware, points
-        gone = self._numbered.hello(boot, oldest)
+        gone = self._numbered.hello(boot, oldest, ring)
         if gone:
             facts.append(Lost(self.source, boot, *gone, now_s))
 

@@ -34,13 +34,15 @@ class Numbered:
         self._nacked_s = LONG_AGO_S
         self._asked_s = LONG_AGO_S
 
-    def hello(self, boot: int, oldest: int) -> tuple[int, int] | None:
-        """The source names its boot and the oldest number it can still send.
+    def hello(self, boot: int, oldest: int, ring: int = 0) -> tuple[int, int] | None:
+        """The source names its boot, the oldest number it can still send and how many it can hold.
+
+        No ring reaches from `oldest` to beyond our mark: then it is another device that counts its boots anew.
 
         Returns the numbers (first, last) that it can no longer send, or None.
         """
         gone = None
-        if boot != self.boot:
+        if boot != self.boot or (ring and self.received >= oldest + ring):
             self.boot = boot
             self.received = self.durable = max(oldest - 1, 0)
         elif oldest > self.received + 1:

@@ -24,6 +24,7 @@ UNACKNOWLEDGED = "unacknowledged"
 ACKNOWLEDGED = "acknowledged"
 RETURNED = "returned-unacknowledged"
 LATCHED = "latched"
+BEFORE_S = float("-inf")  # since when a condition holds that held before the restart
 STANDING = (UNACKNOWLEDGED, ACKNOWLEDGED, LATCHED)  # a reaction holds as long as its alarm stands
 
 
@@ -93,7 +94,7 @@ class _Truth:
 
     def silent(self, last_s: float, silent_s: float, now_s: float) -> None:
         if now_s - last_s < silent_s:
-            self.since_s = None
+            self.since_s = self.since_s if self.since_s == BEFORE_S else None
         elif self.since_s is None:
             self.since_s = now_s
             self.cause = {"condition": self.condition.text, "value": SILENT}
@@ -108,8 +109,11 @@ class _Alarm:
         self.truths = [_Truth(condition) for condition in rule.any]
         self.kept = kept
         self.on = kept.state in (UNACKNOWLEDGED, ACKNOWLEDGED)
+        for truth in self.truths if self.on else ():  # what stood before the restart stands until it is refuted
+            truth.since_s, truth.cause = BEFORE_S, kept.cause
         self.turning_s: float | None = None  # since when the conditions say otherwise than `on`
-        self.fault: Json | None = None  # a cause that no condition speaks of: a silent source
+        # a cause that no condition speaks of: a silent source
+        self.fault: Json | None = kept.cause if self.on and not rule.any else None
 
     def judge(self, now_s: float) -> list[Change]:
         holding = self.fault or next((truth.cause for truth in self.truths if truth.holds(now_s)), None)
@@ -169,7 +173,12 @@ class Alarms:
     def reading(self, sensor: str, value: Value, mono_s: float, now_s: float, src: str | None = None) -> list[Change]:
         """mono_s: when the value was true; a late one does not shorten anybody's delay."""
         self._last_s[sensor] = max(self._last_s.get(sensor, now_s), mono_s)
-        return self._see((None, sensor), value, min(mono_s, now_s), now_s, src)
+        at_s = min(mono_s, now_s)
+        return self._see((None, sensor), value, at_s, at_s, src)
+
+    def spoke(self, sensor: str, mono_s: float) -> None:
+        """The sensor is there, but what it said is no good value: it neither raises nor ends anything."""
+        self._last_s[sensor] = max(self._last_s.get(sensor, mono_s), mono_s)
 
     def score(self, model: str, sensor: str, score: float, now_s: float, evidence: Json) -> list[Change]:
         return self._see((model, sensor), score, now_s, now_s, None, evidence)
@@ -178,7 +187,7 @@ class Alarms:
         """The model says nothing about this sensor now; what it said before does not hold for ever."""
         changes: list[Change] = []
         for alarm, truth in self._watchers.get((model, sensor), ()):
-            if truth.since_s is not None:
+            if truth.since_s not in (None, BEFORE_S):
                 truth.since_s = None
                 changes += alarm.judge(now_s)
         return changes

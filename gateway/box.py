@@ -85,15 +85,17 @@ class Box:
 
     def take(self, facts: list[Fact]) -> None:
         """On the loop: the whole flow, then see when it must be committed."""
+        if self._stopping:
+            return  # the outputs are in their safe state; nothing of this was acknowledged, so it comes again
         self._parts.pipeline.handle(facts)
         self._arm()
 
     def _arm(self) -> None:
         """Have `_commit` called when something is due, and at once when a ring is half full or too much waits."""
         now_s = self._mono_s()
-        for port in self._ports.values():
-            if port.link.ring and port.link.undurable * 2 > port.link.ring:
-                self._pending.hurry(now_s)
+        links = [port.link for port in self._ports.values()]
+        if self._pending.has_marks and any(link.ring and link.undurable * 2 > link.ring for link in links):
+            self._pending.hurry(now_s)
         due_s = self._pending.due_in_s(now_s)
         if due_s is None:
             return
@@ -156,11 +158,13 @@ class Box:
     # -- a few times a second ----------------------------------------------------------------------------------------
 
     def _tick(self) -> None:
+        self._ticker = self._loop.call_later(TICK_S, self._tick)  # first, so that no error below ends the ticking
         began_s = self._mono_s()
         for port in self._ports.values():
             port.tick()
-            if (port.silent_s is not None) != port.told_silent:
-                port.told_silent = not port.told_silent
+            silent = port.silent_s is not None
+            if silent != port.told_silent and (silent or port.link.hello):  # silent before the restart: until it speaks
+                port.told_silent = silent
                 self._parts.pipeline.source_silent(source_alarm(port.name), port.silent_s)
         self._parts.local.tick(began_s)
         self._parts.pipeline.tick()
@@ -169,7 +173,6 @@ class Box:
         self._periodic(began_s)
         self._arm()
         self._slowest_tick_s = max(self._slowest_tick_s, self._mono_s() - began_s)
-        self._ticker = self._loop.call_later(TICK_S, self._tick)
 
     def _periodic(self, now_s: float) -> None:
         changes = self._parts.pipeline.alarm_changes
@@ -266,6 +269,8 @@ class Box:
         notify("STOPPING=1")
         parts = self._parts
         parts.local.safe("stop")
+        for name, output in parts.local.outputs.items():
+            self._pending.keep(f"output:{name}", output.on)
         if self._ticker:
             self._ticker.cancel()
         self._commit(everything=True)

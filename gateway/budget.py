@@ -11,6 +11,7 @@ from gateway.contract import STREAMS, Gap
 from gateway.schema import CONFIRMED, N_MAX, WAITING, pack_id, pack_name
 
 CHUNK_PACKS = 64
+_PRUNE_PACKS = 200
 FULL_AT = 0.90  # of the budget: begin to give up
 REASON = "disk-budget"
 
@@ -78,6 +79,16 @@ class Budget:
                 self._delete([row[0] for row in rows])
                 return Evicted(len(rows), {step.stream: _gaps(rows, self._names())})
         return Evicted(0, {})
+
+    def prune(self, before_hour: float) -> None:
+        """What was confirmed long enough ago, by hours of operation: a lying clock must not delete anything."""
+        for epoch_no, stream, acked in self._db.execute("SELECT epoch_no, stream, acked FROM streams").fetchall():
+            first = pack_id(epoch_no, STREAMS[stream], 0)
+            rows = self._db.execute(
+                "SELECT id, hour FROM packs WHERE id > ? AND id <= ? ORDER BY id LIMIT ?",
+                (first, first + acked, _PRUNE_PACKS),
+            ).fetchall()
+            self._delete([row_id for row_id, hour in rows if hour < before_hour])
 
     def _confirmed_ids(self) -> list[int]:
         for epoch_no, stream, acked in self._db.execute("SELECT epoch_no, stream, acked FROM streams"):

@@ -53,7 +53,7 @@ def build(site: Site, home: Home, links: Path | None, broker: str | None, loop: 
     kept = store.kept()
     pending = Pending(wall.label, site.store.node_commit_ms / 1000, site.store.commit_every_s)
     pins = open_pins(links / PINS_SOCKET if links else None, clock.mono_s)
-    outputs = _outputs(site, pins, kept, crashed=store.unclean)
+    outputs = _outputs(site, pins, kept, pending, crashed=store.unclean)
     pipeline = _pipeline(site, outputs, kept, pending, clock, wall)
     topics = Topics(site.uplink.root, site.gateway)
     parts = Parts(wall, clock.mono_s, pipeline, pending, store, topics, _meta(site), _versions())
@@ -72,7 +72,7 @@ def build(site: Site, home: Home, links: Path | None, broker: str | None, loop: 
     return box
 
 
-def _outputs(site: Site, pins: Pins, kept: dict[str, object], *, crashed: bool) -> dict[str, Output]:
+def _outputs(site: Site, pins: Pins, kept: dict[str, object], pending: Pending, *, crashed: bool) -> dict[str, Output]:
     """In their state for this start: at_crash after an unclean end, else at_start; "keep" is what was driven last."""
     found: dict[str, Output] = {}
     for name, setting in site.outputs.items():
@@ -81,6 +81,7 @@ def _outputs(site: Site, pins: Pins, kept: dict[str, object], *, crashed: bool) 
             at_stop=setting.at_stop, at_crash=setting.at_crash, last=kept.get(f"output:{name}") is True,
         )  # fmt: skip
         output.safe("crash" if crashed else "start")
+        pending.keep(f"output:{name}", output.on)
         found[name] = output
     return found
 

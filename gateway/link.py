@@ -78,9 +78,13 @@ class State(msgspec.Struct):
 
     def say(self, kind: str, text: str) -> None:
         """kind: "link", "publish" or "ack"; each is over by itself. An empty text is its end."""
-        if text == self.troubles.get(kind, ""):
+        before = self.troubles.get(kind, "")
+        if text == before:
             return
-        log.warning("uplink: %s", text) if text else log.info("uplink: well again: %s", kind)
+        if text and (not before or kind == "link"):  # what each bad ack says would fill the log
+            log.warning("uplink: %s", text)
+        elif not text:
+            log.info("uplink: well again: %s", kind)
         self.troubles[kind] = text
         self.trouble = "; ".join(filter(None, self.troubles.values()))
 

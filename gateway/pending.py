@@ -168,6 +168,11 @@ class Pending:
         if self._due_s is None or at_s < self._due_s:
             self._due_s = at_s
 
+    @property
+    def has_marks(self) -> bool:
+        """Whether a source said something that is not handed over yet."""
+        return bool(self._marks)
+
     def hurry(self, now_s: float) -> None:
         """A source's ring is half full of what is not durable."""
         self._by(now_s)
@@ -208,6 +213,7 @@ class Pending:
         journal: list[Draft] = []
         if fresh := self._numbered.untold():
             journal.append(Draft("readings", self._label(), fresh))
+        if self._numbered.count:
             self._by(self._close_s if self._close_s is not None else now_s + self._numbered_s)
         if untold := self._records["events"][self._told :]:
             journal.append(Draft("events", self._label(), records=untold))

@@ -132,7 +132,9 @@ class Pipeline:
             self._pending.keep(f"level:{sensor.id}", reading.value)
         if sensor.scored and isinstance(reading.value, float) and reading.quality == GOOD:
             self._detector.feed(sensor.id, reading.value, reading.mono_s)
-        if sensor.watched:
+        if sensor.watched and reading.quality != GOOD:
+            self._alarms.spoke(sensor.id, reading.mono_s)
+        elif sensor.watched:
             src = f"{sensor.source}/{reading.boot}/{reading.seq}" if reading.seq else None
             self._changed(self._alarms.reading(sensor.id, reading.value, reading.mono_s, now_s, src), now_s)
 

@@ -43,7 +43,7 @@ class Port:
         self.paused = False
         self.opened = 0
         self._silent_s = silent_s
-        self.told_silent = False
+        self.told_silent: bool | None = None
 
     def tick(self) -> None:
         """A few times a second: open what is closed, repeat answers that may have been lost."""

@@ -17,6 +17,7 @@ from gateway.schema import WAITING, pack_id
 BALLAST_BYTES = 4_000_000
 _COLUMNS = 14
 _GAP_RECORDS_MAX = 200  # ranges named one by one; beyond it neighbouring ranges are joined
+_HEAD_MAX = 50_000_000
 REASON = "corrupt"
 
 _Row = tuple[object, ...]
@@ -31,8 +32,11 @@ class Aside:
         self.heads_file = database.with_name("heads.json")
 
     def lay_ballast(self) -> None:
-        if not self._ballast.exists() or self._ballast.stat().st_size < BALLAST_BYTES:
-            self._ballast.write_bytes(bytes(BALLAST_BYTES))
+        try:
+            if not self._ballast.exists() or self._ballast.stat().st_size < BALLAST_BYTES:
+                self._ballast.write_bytes(bytes(BALLAST_BYTES))
+        except OSError:
+            self.drop_ballast()  # no room for it now; upkeep tries again
 
     def drop_ballast(self) -> None:
         self._ballast.unlink(missing_ok=True)
@@ -57,15 +61,34 @@ class Aside:
         noted = [str(value) for key, value in last_heads(self.heads_file).tables.get("box", []) if key == "starts"]
         return int(noted[0]) if noted and noted[0].isdecimal() else 0
 
-    def set_database_aside(self, label: Label) -> Path:
-        """Rename the three files; returns the new name of the database itself."""
-        stamp = rfc3339(label.wall)[:19].replace(":", "") if label.wall is not None else f"boot{label.boot}"
-        aside = self._database.with_name(f"{self._database.name}.corrupt-{stamp}-{int(label.mono)}")
-        for suffix in ("", "-wal", "-shm"):
+    @property
+    def _broken(self) -> Path:
+        return self._database.with_name(f"{self._database.name}.broken")
+
+    @property
+    def unfinished(self) -> bool:
+        """A broken file was set aside, and what could be saved of it is not in the new one yet."""
+        return self._broken.exists()
+
+    def set_database_aside(self) -> Path:
+        """Out of the way until `keep_broken`; a half-born database of an interrupted renewal is dropped for it."""
+        half_born = self.unfinished and self._database.exists()
+        for suffix in ("", "-wal", "-shm"):  # the file itself first: what follows can be done again
             found = self._database.with_name(self._database.name + suffix)
+            if half_born:
+                found.unlink(missing_ok=True)
+            elif found.exists():
+                found.rename(self._database.with_name(self._broken.name + suffix))
+        return self._broken
+
+    def keep_broken(self, label: Label) -> None:
+        """Its last name: the new database has what could be saved. Never deleted."""
+        stamp = rfc3339(label.wall)[:19].replace(":", "") if label.wall is not None else f"boot{label.boot}"
+        name = f"{self._database.name}.corrupt-{stamp}-{int(label.mono)}"
+        for suffix in ("-wal", "-shm", ""):  # the file itself last: until then the renewal counts as unfinished
+            found = self._database.with_name(self._broken.name + suffix)
             if found.exists():
-                found.rename(aside.with_name(aside.name + suffix))
-        return aside
+                found.rename(self._database.with_name(name + suffix))
 
 
 class Salvaged:
@@ -104,6 +127,23 @@ def last_heads(heads_file: Path) -> Salvaged:
     return found
 
 
+def fell_back(heads_file: Path, epoch: str, heads: dict[str, int]) -> Salvaged | None:
+    """The file knows less of its own epoch than the note beside it: it was put back from a copy, or the disk forgot.
+
+    Its next numbers may stand in the ledger already with other records, so a new epoch has to begin.
+    """
+    found = last_heads(heads_file)
+    if found.epoch != epoch or not found.heads:
+        return None
+    for name, noted in found.heads.items():
+        if noted > heads[name]:
+            found.gaps[name] = [Gap("restored", heads[name] + 1, noted, None, epoch=epoch)]
+    if not found.gaps:
+        return None
+    del found.tables["streams"]  # what the file has of them stays
+    return found
+
+
 def salvage(aside: Path | None, heads_file: Path) -> Salvaged:
     """Read what the city has not confirmed out of a broken file; name what cannot be read as gaps."""
     found = last_heads(heads_file)
@@ -120,6 +160,8 @@ def salvage(aside: Path | None, heads_file: Path) -> Salvaged:
     found.epoch = epochs[newest]
     found.heads = {}
     for epoch_no, stream, head, acked in _integers(found.tables.get("streams", [])):
+        if not (0 <= stream < len(STREAMS) and 0 <= acked <= head <= _HEAD_MAX):
+            continue  # a torn row; without it the next lines would not come back
         name = STREAMS[stream]
         if epoch_no == newest:
             found.heads[name] = head

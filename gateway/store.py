@@ -18,7 +18,7 @@ from gateway import journal
 from gateway.budget import Budget
 from gateway.contract import STREAMS, Began, Gap, Json, Label, Record
 from gateway.pending import Confirm, Draft, Work
-from gateway.salvage import Aside, Salvaged, salvage
+from gateway.salvage import Aside, Salvaged, fell_back, salvage
 from gateway.schema import CONFIRMED, PAGE_BYTES, REJECTED, WAITING, ensure, pack_id, quick_check
 
 _PRAGMAS = (
@@ -27,7 +27,6 @@ _PRAGMAS = (
 )  # fmt: skip
 _INSERT = "INSERT INTO packs VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
 _EVICTIONS_MAX = 32  # chunks a commit may give up before it admits that the disk is full
-_PRUNE_PACKS = 200
 HOUR_S = 3600.0
 
 
@@ -84,16 +83,22 @@ class Store:
         """
         self._kernel_boot = kernel_boot_id
         lost_file = not self.path.exists() and self._aside.heads_file.exists()
-        try:
-            self._connect()
-        except sqlite3.DatabaseError as error:
-            if not is_corrupt(error):
-                raise StoreStalled(f"{self.path}: cannot be opened: {error}") from error
-            self._renew(str(error))
+        if self._aside.unfinished:
+            self._renew("found broken earlier, when it could not be renewed")
+        else:
+            try:
+                self._connect()
+            except sqlite3.DatabaseError as error:
+                if not is_corrupt(error):
+                    raise StoreStalled(f"{self.path}: cannot be opened: {error}") from error
+                self._renew(str(error))
         if not self._db.execute("SELECT 1 FROM epochs").fetchone():
             rescued = salvage(None, self._aside.heads_file) if lost_file else None
             self._begin_epoch("reset" if lost_file else "new", rescued)
         self._read_epoch()
+        if went_back := fell_back(self._aside.heads_file, self.epoch, self.heads()):
+            self._begin_epoch("restored", went_back)
+            self._read_epoch()
         self._note_start()
         self._note_heads()  # now, not in a minute: a file that is lost before then must not make `starts` go back
 
@@ -115,15 +120,15 @@ class Store:
         self._renew(why)
         self._read_epoch()
         with self._transaction():
-            self._number_journal()
             self._set_box(clean=0, starts=self.starts)
         self.generation += 1
 
     def _renew(self, why: str) -> None:
         self.trouble = f"the database was broken ({why}) and was set aside; a new epoch began"
-        aside = self._aside.set_database_aside(self._label())
+        broken = self._aside.set_database_aside()
         self._connect()
-        self._begin_epoch("corrupt", salvage(aside, self._aside.heads_file))
+        self._begin_epoch("corrupt", salvage(broken, self._aside.heads_file))
+        self._aside.keep_broken(self._label())
 
     def _read_epoch(self) -> None:
         self.epoch_no, self.epoch = self._db.execute("SELECT no, epoch FROM epochs ORDER BY no DESC LIMIT 1").fetchone()
@@ -309,22 +314,11 @@ class Store:
             if now_s - self._hour_from_s >= HOUR_S:
                 self._hour_from_s = now_s
                 self._set_box(hours=int(self.box("hours", "0")) + 1)
-            self._prune()
+            self._budget.prune(int(self.box("hours", "0")) - self._confirmed_h)
         self._note_heads()
         if self._budget.limited and self._aside.has_room:
             self._aside.lay_ballast()
             self._budget.grow_again()
-
-    def _prune(self) -> None:
-        """By operating hours, not by the wall: a lying clock must not delete anything."""
-        before = int(self.box("hours", "0")) - self._confirmed_h
-        for epoch_no, stream, acked in self._db.execute("SELECT epoch_no, stream, acked FROM streams").fetchall():
-            first = pack_id(epoch_no, STREAMS[stream], 0)
-            rows = self._db.execute(
-                "SELECT id, hour FROM packs WHERE id > ? AND id <= ? ORDER BY id LIMIT ?",
-                (first, first + acked, _PRUNE_PACKS),
-            ).fetchall()
-            self._db.executemany("DELETE FROM packs WHERE id = ?", [(i,) for i, hour in rows if hour < before])
 
     def _note_heads(self) -> None:
         """So that even a wholly unreadable file leaves word of how far it had got."""

@@ -92,7 +92,7 @@ class Uplink:
         self._closing.set()
         self._wake.ring()
         self._thread.join(timeout_s)
-        return not self._thread.is_alive()
+        return not (self._thread.is_alive() and self.state.connected)  # a connect that hangs has nothing to say
 
     # -- the thread --------------------------------------------------------------------------------------------------
 
@@ -331,6 +331,7 @@ class _Session:
     def _finish(self, courier: Courier) -> None:
         """A clean end: what is stored goes out if it can within a second, then the heads."""
         until_s = self._mono_s() + 1.0
+        self._send()
         while not self._lost and not (courier.idle and not self._under_way) and self._mono_s() < until_s:
             self._send()
             self._turn(0.05)

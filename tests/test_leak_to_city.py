@@ -166,6 +166,47 @@ def test_a_restart_remembers_what_stands_and_drives_it_again(centre):
     assert centre.pipeline.standing() == {"cord": "latched"}
 
 
+def test_an_alarm_that_stood_before_a_restart_stands_until_it_is_refuted(centre):
+    centre.say(Reading("n1:loop1", "alarm", centre.now_s, 3, 1, urgent=True), wet(centre))
+    centre.later(3)
+    centre.commit()
+    centre.wire.driven.clear()
+    centre.store._db.execute("DELETE FROM keep WHERE key LIKE 'level:%'")
+    centre.build()
+    centre.later(70)
+    assert centre.pipeline.standing() == {"leak": "unacknowledged", "cord": "unacknowledged"}
+    assert centre.wire.driven == [True], "the valve is driven again"
+    centre.say(wet(centre, False))
+    centre.later(61)
+    assert centre.pipeline.standing()["leak"] == "returned-unacknowledged"
+
+
+def test_a_value_of_bad_quality_neither_raises_nor_ends_an_alarm(centre):
+    centre.say(Reading("n1:loop1", "alarm", centre.now_s, 3, 1, urgent=True))
+    centre.say(Reading("n1:loop1", "normal", centre.now_s, 3, 2, quality="fault", urgent=True))
+    assert centre.pipeline.standing() == {"cord": "unacknowledged"}
+
+
+def test_readings_that_come_late_do_not_shorten_a_delay(centre):
+    centre.later(60)
+    centre.say(
+        Reading("gpio:17", True, centre.now_s - 59.0, urgent=True),
+        Reading("gpio:17", False, centre.now_s - 58.0, urgent=True),
+    )
+    centre.later(3)
+    assert centre.wire.driven == []
+
+
+def test_an_open_pack_always_knows_when_it_is_due(centre):
+    centre.say(Reading("n1:flow1", 0.001, centre.now_s, 3, 1))
+    centre.pending.hurry(centre.now_s)
+    centre.commit(everything=False)
+    centre.say(Event("k1", "ticket.issued", {"value": "A1"}, centre.now_s, 1, 1))
+    centre.now_s += 0.02
+    centre.commit(everything=False)
+    assert centre.pending.due_in_s(centre.now_s) == pytest.approx(9.98)
+
+
 def test_a_rope_that_dries_for_a_moment_keeps_its_alarm_and_one_that_stays_dry_returns(centre):
     centre.say(wet(centre))
     centre.later(3)

@@ -288,3 +288,56 @@ def test_a_file_that_breaks_while_running_is_renewed_and_goes_on(tmp_path, hand)
     store.renew(str(broken.value))
     store.commit([work(hand, events=1)])
     assert store.heads()["events"] >= 2 and store.generation == 1
+
+
+def test_a_renewal_that_was_interrupted_is_finished_at_the_next_start(tmp_path, hand, monkeypatch):
+    store = opened(tmp_path, hand)
+    for i in range(20):
+        store.commit([work(hand, events=1, readings=500, first_seq=500 * i + 1, noise=True)])
+    old, heads = store.epoch, store.heads()
+    store.close()
+    smash(tmp_path / "linli.db", 60_000, 3_000)
+    with monkeypatch.context() as power, pytest.raises(KeyboardInterrupt):
+        power.setattr("gateway.store.salvage", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        opened(tmp_path, hand, seed=2)
+    store = opened(tmp_path, hand, seed=3)
+    db = sqlite3.connect(tmp_path / "linli.db")
+    first = pack_id(1, "events", 0)
+    held = {row[0] - first for row in db.execute("SELECT id FROM packs WHERE id > ? AND id < ?", (first, first + 999))}
+    gaps = [n["gap"] for n in notices(tmp_path, "events") if "gap" in n and n["gap"]["epoch"] == old]
+    lost = {n for gap in gaps for n in range(gap["first"], gap["last"] + 1)}
+    assert held | lost == set(range(1, heads["events"] + 1)) and held
+    assert list(tmp_path.glob("linli.db.corrupt-*")) and not (tmp_path / "linli.db.broken").exists()
+
+
+def test_a_database_put_back_from_a_copy_never_uses_a_number_twice(tmp_path, hand):
+    store = opened(tmp_path, hand)
+    store.commit([work(hand, events=1)])
+    store.close()
+    copy = (tmp_path / "linli.db").read_bytes()
+    store = opened(tmp_path, hand)
+    for _ in range(5):
+        store.commit([work(hand, events=1)])
+    old = store.epoch
+    store.close()
+    (tmp_path / "linli.db").write_bytes(copy)
+    store = opened(tmp_path, hand, seed=2)
+    assert store.epoch != old
+    assert notices(tmp_path, "events")[-2:] == [
+        {"began": {"why": "restored", "prev": old, "heads": {"alarms": 1, "events": 7, "readings": 1, "health": 1}}},
+        {"gap": {"reason": "restored", "first": 3, "last": 7, "epoch": old}},
+    ]
+
+
+def test_a_renewal_while_facts_are_in_the_journal_stores_none_of_them_twice(tmp_path, hand):
+    store = opened(tmp_path, hand)
+    pending = Pending(hand.label, 10.0, 30.0)
+    for seq in range(1, 21):
+        pending.reading("s", "", "n1", Reading("n1:a", float(seq), hand.mono, 3, seq), hand.mono)
+        pending.mark("n1", 3, seq)
+    pending.hurry(hand.mono)
+    store.commit([pending.take(hand.mono)])
+    store.renew("by a test")
+    store.commit([pending.take(hand.mono, everything=True)])
+    assert [records for stream, n, records, _ in packs(tmp_path) if stream == "readings" and n > 1][-1:] == [20]
+    assert sum(records for stream, _, records, _ in packs(tmp_path) if stream == "readings") == 20 + 2
