@@ -19,6 +19,7 @@ _ACK_BYTES_MAX = 262_144
 _RECENT_S = 1.0  # after a PUBACK: the ledger may have asked before it came
 _ALLOWANCE_MIN_B = 16_384  # of backlog under way on an unknown link
 _ALLOWANCE_MAX_B = 4_000_000
+_BULK = ("readings", "health")  # live, too, they share the backlog's room, so that no alarm waits behind them
 _QUEUED_LOW_S, _QUEUED_HIGH_S = 0.05, 0.1  # P3: an alarm waits at most so long behind the backlog
 _LIVE_SLOTS = 2  # of the window that the backlog leaves free
 _HOLD_MIN_S, _HOLD_MAX_S = 5.0, 300.0  # of a stream that the broker refused; airtime costs money
@@ -133,12 +134,16 @@ class Courier:
         under_way = len(self._under_way) + others
         if under_way >= self._window:
             return None
+        full = under_way >= self._backlog_window or self._backlog_b >= self._allowance_b
         for stream in STREAMS:
+            bulk = stream in _BULK
+            if bulk and full:
+                continue
             if self._may_go(stream, now_s) and (row := self._live[stream].next(self._reader)):
-                return Parcel(row, backlog=False)
+                return Parcel(row, backlog=bulk)
         if now_s >= self._next_resend_s:
             self._resend(now_s)
-        if under_way >= self._backlog_window or self._backlog_b >= self._allowance_b:
+        if full:
             return None
         return self._next_again(now_s) or self._next_backlog(now_s)
 

@@ -26,6 +26,7 @@ _PRAGMAS = (
     f"wal_autocheckpoint={4_096_000 // PAGE_BYTES}",
 )  # fmt: skip
 _INSERT = "INSERT INTO packs VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+_GAPS_A_PACK = 200  # so that it fits a message
 _EVICTIONS_MAX = 32  # chunks a commit may give up before it admits that the disk is full
 HOUR_S = 3600.0
 
@@ -301,7 +302,8 @@ class Store:
         return epoch if epoch != self.epoch else None
 
     def _notice(self, stream: str, gaps: list[Gap]) -> None:
-        self._insert([Draft(stream, self._label(), records=[gap.as_record() for gap in gaps])])
+        chunks = [gaps[i : i + _GAPS_A_PACK] for i in range(0, len(gaps), _GAPS_A_PACK)]
+        self._insert([Draft(stream, self._label(), records=[gap.as_record() for gap in chunk]) for chunk in chunks])
 
     # -- upkeep ---------------------------------------------------------------------------------------------------
 

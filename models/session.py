@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,6 +80,7 @@ def _open(path: Path) -> Any:
     if not path.is_file():
         raise ModelError(f"{path} is not there. Expected an ONNX model. Install the model's folder again.")
     try:
+        os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # its wheel would call home
         import onnxruntime
     except ImportError as error:
         raise ModelError(
