@@ -49,7 +49,6 @@ SENTENCES = {
         "publish failed: <x>",
         "another box uses the id <a>: a copied card? Waiting <60> s",
         "the broker does not accept <linli/v1/a/up/events: Quota exceeded>; see its ACL and quota",
-        "an ack of the city could not be taken: <x>",
         "an ack of the city was refused: <x>",
         "<OSError: mqtt://x>: no answer to CONNECT and SUBSCRIBE within <10> s",
     ],
