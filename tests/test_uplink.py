@@ -38,6 +38,7 @@ def test_the_status_is_online_with_heads_while_the_box_is_there_and_offline_with
 
 
 @BOTH
+@pytest.mark.usefixtures("hurried")
 def test_the_will_says_offline_when_the_connection_is_torn_and_the_next_session_is_higher(
     version: str, mosquitto: Mosquitto, make_box: MakeBox, watch: Callable[[Mosquitto], Watcher],
     relay: Callable[..., Relay],
@@ -104,6 +105,7 @@ def test_never_more_is_under_way_than_the_window_and_the_brokers_receive_maximum
     box.put(50, "alarms")
     box.put(50)
     wait(lambda: broker.most_waiting == most, f"{most} under way")
+    box.uplink.retain(TOPICS.state, b'{"new":1}')
     time.sleep(0.2)  # for one more, which must not come
     assert broker.most_waiting == most
     broker.release()
@@ -111,6 +113,7 @@ def test_never_more_is_under_way_than_the_window_and_the_brokers_receive_maximum
     assert broker.most_waiting == most and box.well
 
 
+@pytest.mark.usefixtures("hurried")
 def test_a_reconnect_with_a_long_backlog_keeps_the_window_too(broker: ScriptedBroker, make_box: MakeBox) -> None:
     broker.welcome = lambda _: receive_maximum(5)
     box = make_box(broker.url).start()
@@ -128,6 +131,7 @@ def test_a_reconnect_with_a_long_backlog_keeps_the_window_too(broker: ScriptedBr
     assert broker.most_waiting <= 5
 
 
+@pytest.mark.usefixtures("hurried")
 def test_an_answer_that_never_comes_ends_the_connection_and_not_the_message(
     broker: ScriptedBroker, make_box: MakeBox
 ) -> None:
@@ -219,6 +223,7 @@ def test_one_that_is_thrown_out_each_time_comes_back_less_and_less_often(
     [("5", 0x87, "Not authorized"), ("5", 0x86, "Bad user name or password"), ("3.1.1", 5, "Not authorized"),
      ("auto", 0x88, "Server unavailable")],
 )  # fmt: skip
+@pytest.mark.usefixtures("hurried")
 def test_a_refused_connection_says_why(
     version: str, code: int, why: str, broker: ScriptedBroker, make_box: MakeBox
 ) -> None:
@@ -231,6 +236,7 @@ def test_a_refused_connection_says_why(
     wait(lambda: box.uplink.state.connected and box.well, "in, and the trouble over")
 
 
+@pytest.mark.usefixtures("hurried")
 def test_a_refused_subscription_to_the_acks_says_so(broker: ScriptedBroker, make_box: MakeBox) -> None:
     broker.grant = 0x87
     box = make_box(broker.url).start()
@@ -239,6 +245,7 @@ def test_a_refused_subscription_to_the_acks_says_so(broker: ScriptedBroker, make
 
 
 @pytest.mark.parametrize("answer", [HANG_UP, SILENCE, b"\x84", b"\x01"], ids=["hangs up", "silent", "0x84", "0x01"])
+@pytest.mark.usefixtures("hurried")
 def test_a_broker_that_does_not_speak_5_is_tried_with_3_1_1(
     answer: bytes, broker: ScriptedBroker, make_box: MakeBox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -253,6 +260,7 @@ def test_a_broker_that_does_not_speak_5_is_tried_with_3_1_1(
     assert broker.connects[2].version == 4, "it is known by now"
 
 
+@pytest.mark.usefixtures("hurried")
 def test_a_broker_that_spoke_5_once_is_not_tried_with_less(broker: ScriptedBroker, make_box: MakeBox) -> None:
     """A balancer whose brokers are away takes the connection and drops it."""
     box = make_box(broker.url).start()

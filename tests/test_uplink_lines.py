@@ -33,6 +33,7 @@ pytest_plugins = ["uplink_rig"]
 # -- what a line may do -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("hurried")
 def test_silence_after_connect_is_bounded(
     broker: ScriptedBroker, make_box: MakeBox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -46,6 +47,7 @@ def test_silence_after_connect_is_bounded(
 
 
 @BOTH
+@pytest.mark.usefixtures("hurried")
 def test_bytes_that_are_no_mqtt_do_not_end_the_thread(version: str, broker: ScriptedBroker, make_box: MakeBox) -> None:
     dice = random.Random(11)
     samples = [dice.randbytes(dice.randrange(1, 60)) for _ in range(30)]
@@ -53,7 +55,6 @@ def test_bytes_that_are_no_mqtt_do_not_end_the_thread(version: str, broker: Scri
                 for _ in range(100)]  # fmt: skip
     samples += [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\x30\xff\xff\xff\xff\xff", b"\x20\x02\x00\x00", b"\x40\x00"]
     box = make_box(broker.url, mqtt=version)
-    box.uplink._wait = lambda seconds: None  # type: ignore[method-assign]
     box.start()
     for sample in samples:
         wait(lambda: box.uplink.state.connected and broker._link, "a connection")
@@ -68,18 +69,19 @@ def test_bytes_that_are_no_mqtt_do_not_end_the_thread(version: str, broker: Scri
 
 
 @BOTH
+@pytest.mark.usefixtures("hurried")
 def test_a_welcome_that_is_no_mqtt_does_not_end_the_thread(
     version: str, broker: ScriptedBroker, make_box: MakeBox
 ) -> None:
     dice = random.Random(12)
     broker.welcome = lambda _: dice.randbytes(dice.randrange(1, 12)) if len(broker.connects) < 150 else b"\x00"
     box = make_box(broker.url, mqtt=version)
-    box.uplink._wait = lambda seconds: None  # type: ignore[method-assign]
     box.start()
     wait(lambda: len(broker.connects) >= 150 and box.uplink.state.connected, "in after 150 strange welcomes", 30)
     assert box.uplink.fault is None
 
 
+@pytest.mark.usefixtures("hurried")
 def test_a_cable_that_is_pulled_is_noticed_by_the_keepalive(
     mosquitto: Mosquitto, make_box: MakeBox, relay: Callable[..., Relay], watch: Callable[[Mosquitto], Watcher]
 ) -> None:
@@ -145,6 +147,7 @@ def test_what_the_brokers_acl_drops_is_not_confirmed_and_arrives_when_the_acl_is
     assert box.uplink.state.connections == 1
 
 
+@pytest.mark.usefixtures("hurried")
 def test_what_a_broker_forgot_after_its_puback_is_sent_again(
     make_mosquitto: Callable[..., Mosquitto], make_box: MakeBox, city: Ledgers
 ) -> None:
@@ -184,6 +187,20 @@ def test_an_ack_changed_in_any_way_harms_neither_thread(
     assert box.uplink.fault is None and box.storage.fault is None and box.uplink.state.connections == 1
     broker.tell(TOPICS.ack, ack(box.store.epoch, events=42))
     wait(lambda: box.uplink.state.acked["events"] == 42 and box.well, "a good one is taken")
+
+
+@pytest.mark.usefixtures("hurried")
+def test_a_mistake_of_ours_costs_a_connection_and_not_the_thread(
+    broker: ScriptedBroker, make_box: MakeBox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hear(*_: object) -> None:
+        raise LookupError("nobody thought of that")
+
+    monkeypatch.setattr(courier.Courier, "hear", hear)
+    box = make_box(broker.url).start()
+    wait(lambda: box.uplink.state.connected, "connected")
+    broker.tell(TOPICS.ack, b"{}")
+    wait(lambda: len(broker.connects) == 2 and box.well, "another connection")
 
 
 def EVIL(epoch: str) -> list[bytes]:

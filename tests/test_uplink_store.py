@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from conftest import Mosquitto
 from scripted_broker import ScriptedBroker
 from uplink_rig import TOPICS, Ledgers, MakeBox, Watcher, ack, names, unzipped, wait
@@ -48,6 +49,7 @@ def test_a_disk_that_stalls_for_two_seconds_only_delays_what_is_confirmed(
     assert rows == (12,), "and all of it is in the database"
 
 
+@pytest.mark.usefixtures("hurried")
 def test_a_renewed_database_makes_a_new_connection_and_what_waited_in_the_old_one_arrives(
     mosquitto: Mosquitto, make_box: MakeBox, city: Ledgers, watch: Callable[[Mosquitto], Watcher]
 ) -> None:
@@ -69,6 +71,7 @@ def test_a_renewed_database_makes_a_new_connection_and_what_waited_in_the_old_on
     assert "set aside" in box.trouble or box.trouble == ""
 
 
+@pytest.mark.usefixtures("hurried")
 def test_a_page_that_only_the_uplink_reads_makes_the_storage_thread_renew_the_database(
     broker: ScriptedBroker, make_box: MakeBox, tmp_path: Path
 ) -> None:
@@ -147,9 +150,9 @@ def test_a_month_of_tries_does_not_reach_the_next_starts_numbers() -> None:
     assert Identity(2**33 - 1, 1, "", {}).session(2**20 - 1) < 2**53, "every JSON reader keeps it exactly"
 
 
+@pytest.mark.usefixtures("hurried")
 def test_a_hundred_connections_leave_no_descriptor_behind(broker: ScriptedBroker, make_box: MakeBox) -> None:
     box = make_box(broker.url)
-    box.uplink._wait = lambda seconds: None  # type: ignore[method-assign]
     box.start()
     counts: list[int] = []
     for connection in range(1, 101):

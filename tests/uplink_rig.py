@@ -19,6 +19,7 @@ from conftest import Mosquitto
 from paho.mqtt.enums import CallbackAPIVersion
 from scripted_broker import Publish, ScriptedBroker
 
+from gateway import link
 from gateway.clock import SystemClock
 from gateway.contract import Label, Record, Topics
 from gateway.pending import Draft, Work
@@ -129,6 +130,12 @@ def make_box(tmp_path: Path, template: Path) -> Iterator[MakeBox]:
     for box in made:
         if box.uplink._thread.is_alive():
             box.close()
+
+
+@pytest.fixture
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests that are not about how long it waits between two connections."""
+    monkeypatch.setattr(link, "_BACKOFF_S", (0.005,))
 
 
 @pytest.fixture
