@@ -363,7 +363,7 @@ def test_a_city_killed_in_full_flow_loses_nothing_it_answered_for(mosquitto, tmp
         process.kill()  # the broker goes on handing it what it was sent
         end(process, signal.SIGKILL)
         box.listen(0.2)
-        assert set(range(1, box.upto + 1)) <= held(path)["events"]
+        assert set(range(1, box.upto + 1)) <= held(path).get("events", set())  # it may not have got as far as any
     process = serve(path, mosquitto.url)
     box.until(lambda: box.upto == n)
     box.close()
