@@ -27,6 +27,12 @@ KINDS: dict[str, Kind] = {
     "pressure": Kind("Pa"),
     "temperature": Kind("Cel"),
     "current": Kind("A"),
+    "voltage": Kind("V"),
+    "level": Kind("m"),
+    "velocity": Kind("m/s"),
+    "quality": Kind("%"),
+    "count": Kind("count"),
+    "status": Kind(""),
 }
 
 LOOP_STATES = ("short", "normal", "alarm", "cut")

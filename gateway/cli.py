@@ -23,6 +23,7 @@ COMMANDS = {
     "demo": Command("simulator.demo", "a whole centre on this machine, with a page to look at"),
     "run": Command("gateway.run", "the gateway: linli run SITE --state DIR"),
     "check": Command("gateway.check", "every mistake in a site file, and what to do about it"),
+    "check-device": Command("gateway.check_device", "every mistake in a device file, tried on its golden dumps"),
     "doctor": Command("gateway.doctor", "try every bus, pin, sensor, clock, disk and the broker"),
     "alarm": Command("gateway.alarm", "which alarms stand; acknowledge or reset one at the box"),
     "db": Command("gateway.db", "look inside the gateway's database"),

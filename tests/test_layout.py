@@ -45,7 +45,7 @@ DOORS = {
 GATEWAY_ORDER = (
     # the program
     "__main__", "cli", "doctor", "doctor_closed", "doctor_checks", "alarm", "check", "db", "outbox", "run", "build",
-    "desk", "box", "contract_command",
+    "check_device", "desk", "box", "contract_command",
     # the flow and what it asks
     "pipeline", "alarms", "reactions", "queues", "detector", "health", "control", "local", "ports",
     # to the city, and what keeps it
