@@ -2,6 +2,7 @@
 
 import math
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from drivers import registers
@@ -64,6 +65,7 @@ class Unit:
     wrong: dict[str, tuple[int, int]] = field(default_factory=dict)
     settings: dict[str, int] = field(default_factory=dict)
     refused: str = ""  # the last request it answered with an exception
+    wake: Callable[[], None] = lambda: None  # called when an output waits to be written
 
     def __post_init__(self) -> None:
         point = self.device.point
@@ -229,6 +231,7 @@ class Unit:
         if point.access != "output":
             raise KeyError(name)
         self._wanted[name] = Write(point, on)
+        self.wake()
 
     def pending(self) -> Write | None:
         """An output that is not yet as it is wanted."""

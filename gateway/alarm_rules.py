@@ -4,10 +4,11 @@ from collections.abc import Iterator
 
 from drivers.kinds import KINDS
 from gateway.conditions import LOOP_WORDS, SILENT, Condition
+from gateway.site_devices import fixed_kind
 from gateway.site_lines import Path
 from gateway.site_reader import UNREAD, Mistake, found, one_of, quoted
 from gateway.site_rules import entries, items, read, unknown
-from gateway.site_tables import FAMILIES, ReactionTable, Sensor, SiteFile
+from gateway.site_tables import ReactionTable, Sensor, SiteFile
 
 MODELS = {"water-leak": "flow"}
 """A model's name -> the kind of sensor it looks at."""
@@ -37,7 +38,7 @@ def reaction_rules(file: SiteFile) -> Iterator[Mistake]:
 def _condition_rules(file: SiteFile, condition: Condition, where: Path) -> Iterator[Mistake]:
     yield from unknown(file.sensor, condition.sensor, where, "sensor")
     sensor = (file.sensor or {}).get(condition.sensor, UNREAD)
-    kind = _kind_of(sensor)
+    kind = _kind_of(file, sensor)
     if condition.subject == "model":
         yield from _model_rules(condition, sensor, kind, where)
     elif kind:
@@ -107,11 +108,11 @@ def _action_rules(file: SiteFile, reaction: ReactionTable, where: Path) -> Itera
             yield Mistake(where, both, "one action for one output", "remove one of the two reactions")
 
 
-def _kind_of(sensor: Sensor) -> str:
+def _kind_of(file: SiteFile, sensor: Sensor) -> str:
     """The kind of a sensor, also when the site file leaves it to the point; "" when it cannot be told."""
     if sensor is UNREAD or not read(sensor, "point", "kind"):
         return ""
-    fixed = FAMILIES.get(sensor.family, sensor.kind)
-    kind = sensor.kind or fixed
+    fixed = fixed_kind(file, sensor)
+    kind = sensor.kind or fixed or ""
     fits = kind == fixed or (fixed == "" and kind in KINDS and KINDS[kind].is_contact)
     return kind if fits else ""

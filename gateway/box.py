@@ -7,19 +7,25 @@ then are nodes and kiosks acknowledged.
 import asyncio
 import logging
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from drivers.reading import Fact
 from gateway import health
 from gateway.clock import Wall
 from gateway.contract import STATE_BYTES_MAX, Json, Record, Topics, dictionary
 from gateway.local import Local
+from gateway.meters import Proofs
 from gateway.notify import notify
+from gateway.own_alarms import source_alarm
 from gateway.pending import Pending, Work
 from gateway.pipeline import Pipeline
 from gateway.ports import Port
 from gateway.storage import StorageThread, Stored
 from gateway.store import Store
 from gateway.uplink import Uplink
+
+if TYPE_CHECKING:
+    from gateway.modbus_port import ModbusPort  # which imports pymodbus
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +48,8 @@ class Parts:
     ) -> None:  # fmt: skip
         self.wall, self.mono_s, self.pipeline, self.pending, self.store = wall, mono_s, pipeline, pending, store
         self.topics, self.meta, self.versions = topics, meta, versions
-        self.ports: list[Port] = []
+        self.ports: list[Port | ModbusPort] = []
+        self.proofs = Proofs([], dict)
         self.local: Local
         self.storage: StorageThread
         self.uplink: Uplink
@@ -59,7 +66,7 @@ class Box:
         self._flush: asyncio.TimerHandle | None = None
         self._flush_at_s = 0.0
         self._ticker: asyncio.TimerHandle | None = None
-        self._ports: dict[str, Port] = {}
+        self._ports: dict[str, Port | ModbusPort] = {}
         self._under_way = 0  # records handed to the storage thread and not yet durable
         self._due_s = {"health": 0.0, "state": 0.0, "watchdog": 0.0}
         self._state_changes = -1
@@ -162,10 +169,11 @@ class Box:
         began_s = self._mono_s()
         for port in self._ports.values():
             port.tick()
-            silent = port.silent_s is not None
-            if silent != port.told_silent and (silent or port.link.hello):  # silent before the restart: until it speaks
-                port.told_silent = silent
-                self._parts.pipeline.source_silent(source_alarm(port.name), port.silent_s)
+            self._tell_silence(port)
+            for alarm, cause in port.faults():
+                self._parts.pipeline.fault(alarm, cause)
+        for alarm, cause in self._parts.proofs.changed(began_s):
+            self._parts.pipeline.fault(alarm, cause)
         self._parts.local.tick(began_s)
         self._parts.pipeline.tick()
         if self._parts.wall.look():
@@ -173,6 +181,13 @@ class Box:
         self._periodic(began_s)
         self._arm()
         self._slowest_tick_s = max(self._slowest_tick_s, self._mono_s() - began_s)
+
+    def _tell_silence(self, port: "Port | ModbusPort") -> None:
+        for source in port.sources():
+            silent = source.silent_s is not None
+            if silent != source.told_silent and (silent or source.spoke):  # silent before the restart: until it speaks
+                source.told_silent = silent
+                self._parts.pipeline.source_silent(source_alarm(source.name), source.silent_s)
 
     def _periodic(self, now_s: float) -> None:
         changes = self._parts.pipeline.alarm_changes
@@ -223,6 +238,10 @@ class Box:
     def acked(self) -> dict[str, int]:
         """How far the city holds each stream."""
         return dict(self._parts.uplink.state.acked)
+
+    def _unwritten(self) -> bool:
+        """A safe state that is still on its way to a unit."""
+        return any(port.unwritten for port in self._ports.values())
 
     # -- looking -----------------------------------------------------------------------------------------------------
 
@@ -275,7 +294,7 @@ class Box:
             self._ticker.cancel()
         self._commit(everything=True)
         until_s = self._mono_s() + _STOP_STORE_S
-        while self._under_way and self._mono_s() < until_s:
+        while (self._under_way or self._unwritten()) and self._mono_s() < until_s:
             await asyncio.sleep(0.01)
         for port in self._ports.values():
             port.close()
@@ -284,11 +303,6 @@ class Box:
         kept = await run(None, parts.storage.close, _STOP_FILE_S)
         parts.local.close()
         return said and kept
-
-
-def source_alarm(bus: str) -> str:
-    """The alarm every bus has without the site file naming it; none of a site file can be called so."""
-    return f"source:{bus}"
 
 
 def _records(work: Work) -> int:

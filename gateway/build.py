@@ -11,22 +11,23 @@ from pathlib import Path
 import msgspec
 
 from drivers.contacts import Contact
-from drivers.kiosk_line import KioskLink
-from drivers.node_link import NodeLink
+from drivers.modbus_unit import Unit
 from drivers.outputs import Output
 from drivers.pins import Pins, open_pins
-from drivers.serial_line import SerialLine
+from drivers.reading import Fact
+from gateway import build_lines
 from gateway.alarms import Alarms, Kept, Rule
-from gateway.box import Box, Parts, source_alarm
+from gateway.box import Box, Parts
 from gateway.clock import SystemClock, Wall, boot_id
-from gateway.config import Bus, Sensor, Site, resolve_port
+from gateway.config import Sensor, Site
 from gateway.contract import Json, Topics
 from gateway.detector import Detector
 from gateway.home import Home
 from gateway.local import Local
+from gateway.meters import Proofs, Totals, UnitPin
+from gateway.own_alarms import own_alarms
 from gateway.pending import Pending
 from gateway.pipeline import GPIO, Pipeline, Role
-from gateway.ports import Port
 from gateway.reactions import Plan, Reactions
 from gateway.reader import Reader
 from gateway.storage import StorageThread
@@ -47,19 +48,26 @@ def build(site: Site, home: Home, links: Path | None, broker: str | None, loop: 
     dice = random.SystemRandom()
     store = Store(
         home.database, wall, dice, budget_mb=site.store.budget_mb, confirmed_days=site.store.confirmed_days,
-        polled=any(sensor.source == GPIO for sensor in site.sensors.values()),
+        polled=any(not _numbered(site, sensor) for sensor in site.sensors.values()),
     )  # fmt: skip
     store.open(boot_id())
     kept = store.kept()
     pending = Pending(wall.label, site.store.node_commit_ms / 1000, site.store.commit_every_s)
     pins = open_pins(links / PINS_SOCKET if links else None, clock.mono_s)
-    outputs = _outputs(site, pins, kept, pending, crashed=store.unclean)
+    devices = build_lines.units(site)
+    outputs = _outputs(site, pins, devices, kept, pending, crashed=store.unclean)
     pipeline = _pipeline(site, outputs, kept, pending, clock, wall)
     topics = Topics(site.uplink.root, site.gateway)
     parts = Parts(wall, clock.mono_s, pipeline, pending, store, topics, _meta(site), _versions())
     box = Box(parts, loop)
-    marks = store.marks()
-    parts.ports = [_port(bus, links, marks.get(bus.name, (0, 0)), loop, box, clock) for bus in site.buses.values()]
+    totals = Totals(build_lines.counters(devices), kept, pending.keep)
+    parts.proofs = Proofs(build_lines.proofs(site), pipeline.outputs)
+
+    def polled(facts: list[Fact]) -> None:
+        parts.proofs.see(facts)
+        box.take(totals.take(facts))
+
+    parts.ports = build_lines.ports(site, devices, links, store.marks(), loop, box.take, polled, clock.mono_s)
     contacts = {
         int(sensor.point.partition(":")[2]): sensor for sensor in site.sensors.values() if sensor.source == GPIO
     }
@@ -72,12 +80,24 @@ def build(site: Site, home: Home, links: Path | None, broker: str | None, loop: 
     return box
 
 
-def _outputs(site: Site, pins: Pins, kept: dict[str, object], pending: Pending, *, crashed: bool) -> dict[str, Output]:
+def _numbered(site: Site, sensor: Sensor) -> bool:
+    return sensor.source != GPIO and sensor.source not in site.devices
+
+
+def _outputs(
+    site: Site, pins: Pins, devices: dict[str, Unit], kept: dict[str, object], pending: Pending, *, crashed: bool
+) -> dict[str, Output]:
     """In their state for this start: at_crash after an unclean end, else at_start; "keep" is what was driven last."""
     found: dict[str, Output] = {}
     for name, setting in site.outputs.items():
+        source, _, point = setting.to.partition(":")
+        pin = (
+            pins.output(int(point), setting.active)
+            if source == GPIO
+            else UnitPin(devices[source], devices[source].device.point[point], setting.active == "low")
+        )
         output = Output(
-            name, pins.output(int(setting.to.partition(":")[2]), setting.active), at_start=setting.at_start,
+            name, pin, at_start=setting.at_start,
             at_stop=setting.at_stop, at_crash=setting.at_crash, last=kept.get(f"output:{name}") is True,
         )  # fmt: skip
         output.safe("crash" if crashed else "start")
@@ -98,30 +118,20 @@ def _pipeline(
         )
         for alarm in site.alarms.values()
     ]  # fmt: skip
-    rules += [Rule(source_alarm(bus), f"{bus} 无声 silent", "high", ()) for bus in site.buses]
+    rules += [Rule(name, title, "high", ()) for name, (title, _) in own_alarms(site).items()]
     states = {rule.name: msgspec.convert(kept.get(f"alarm:{rule.name}", {}), Kept) for rule in rules}
     silent_s = {sensor.id: sensor.silent_s for sensor in sensors if sensor.silent_s is not None}
     now_s = clock.mono_s()
     alarms = Alarms(rules, states, silent_s, now_s)
-    roles = [Role(s.id, s.point, s.kind, s.report.every_s, s.report.deadband, s.valid) for s in sensors]
+    roles = [
+        Role(s.id, s.point, s.kind, s.report.every_s, s.report.deadband, s.valid, _numbered(site, s)) for s in sensors
+    ]
     plans = [Plan(r.name, r.alarm, r.after_s, r.output, r.action, r.per_day) for r in site.reactions.values()]
     detector = Detector.from_models(alarms.models())
     pipeline = Pipeline(roles, alarms, Reactions(plans), outputs, detector, pending, clock.mono_s, wall.label)
     levels = {key.removeprefix("level:"): value for key, value in kept.items() if key.startswith("level:")}
     pipeline.restore({sensor: level for sensor, level in levels.items() if isinstance(level, bool | str)}, now_s)
     return pipeline
-
-
-def _port(
-    bus: Bus, links: Path | None, mark: tuple[int, int], loop: asyncio.AbstractEventLoop, box: Box, clock: SystemClock
-) -> Port:
-    link = (NodeLink if bus.kind == "node" else KioskLink)(bus.name, clock.mono_s, mark)
-
-    def find() -> Path:
-        return links / bus.name if links else resolve_port(bus.port, None)
-
-    line = SerialLine(find, bus.line, clock.mono_s)
-    return Port(bus.name, line, link, loop, box.take, clock.mono_s, bus.silent_s)
 
 
 def _contact(sensor: Sensor) -> Contact:
@@ -166,8 +176,8 @@ def _meta(site: Site) -> Json:
         for a in site.alarms.values()
     }
     alarms |= {
-        source_alarm(bus): {"name": f"{bus} 无声 silent", "severity": "high", "conditions": ["silent"], "clear": "any"}
-        for bus in site.buses
+        name: {"name": title, "severity": "high", "conditions": [condition], "clear": "any"}
+        for name, (title, condition) in own_alarms(site).items()
     }
     queues: Json = {
         q.name: {"name": q.title, "within_min": q.within_min, "share": q.share} for q in site.queues.values()

@@ -5,7 +5,7 @@ site_tables.py   the tables, their keys and defaults
 conditions.py    the sentences of alarms and reactions
 site_lines.py    where each key stands in the text
 site_reader.py   text to tables, collecting mistakes
-site_rules.py, alarm_rules.py   what must fit between the tables
+site_rules.py, site_devices.py, alarm_rules.py   what must fit between the tables
 site_writer.py   the effective settings as text, and their hash
 """
 
@@ -17,7 +17,7 @@ from pathlib import Path
 import msgspec
 
 from drivers.reading import DriverError
-from gateway import alarm_rules, site_rules
+from gateway import alarm_rules, site_devices, site_rules
 from gateway.conditions import Condition, ConditionError
 from gateway.site_lines import Lines
 from gateway.site_reader import Mistake, Problem, Reader, quoted
@@ -25,6 +25,7 @@ from gateway.site_tables import (
     Alarm,
     Bus,
     ClockSettings,
+    Device,
     Output,
     Queue,
     Report,
@@ -45,6 +46,7 @@ __all__ = [
     "Condition",
     "ConditionError",
     "ConfigErrors",
+    "Device",
     "Model",
     "Output",
     "Problem",
@@ -69,6 +71,7 @@ FILE_MAX_BYTES = 1_000_000
 _RULES: tuple[Callable[[SiteFile], Iterator[Mistake]], ...] = (
     site_rules.place_rules,
     site_rules.bus_rules,
+    site_devices.device_rules,
     site_rules.sensor_rules,
     site_rules.pin_rules,
     site_rules.output_rules,
@@ -120,6 +123,7 @@ class Site(msgspec.Struct, frozen=True):
     cfg: str
     path: Path
     buses: dict[str, Bus]
+    devices: dict[str, Device]
     sensors: dict[str, Sensor]
     outputs: dict[str, Output]
     alarms: dict[str, Alarm]
@@ -248,7 +252,10 @@ def _completed(file: SiteFile) -> SiteFile:
         for name, queue in file.queue.items()
     }
     windows = {name: msgspec.structs.replace(w, title=w.title or name) for name, w in file.window.items()}
-    sensors = {name: sensor.completed() for name, sensor in file.sensor.items()}
+    sensors = {
+        name: sensor.completed(site_devices.fixed_kind(file, sensor) if site_devices.is_polled(file, sensor) else None)
+        for name, sensor in file.sensor.items()
+    }
     return msgspec.structs.replace(file, sensor=sensors, queue=queues, window=windows)
 
 
@@ -265,6 +272,7 @@ def _site(file: SiteFile, path: Path) -> Site:
         cfg=cfg(file),
         path=path,
         buses=file.bus,
+        devices=file.device,
         sensors=file.sensor,
         outputs=file.output,
         alarms=file.alarm,

@@ -58,6 +58,24 @@ class OutputChanged(Struct, kw_only=True):
     cause: ReactionCause
 
 
+class MeterSwapped(Struct, kw_only=True):
+    """A total fell: another meter hangs there. The sensor goes on from `was` by adding `offset` to what it reads."""
+
+    value: Annotated[float, Meta(description="what the new meter read first, SI")]
+    was: Annotated[float, Meta(description="the last reading of the old one, SI")]
+    point: str
+    offset: float
+
+
+class SettingsChanged(Struct, kw_only=True):
+    """A setting of a unit is not what it was; while it is not `expected`, readings that rest on it are faults."""
+
+    value: Count
+    setting: str
+    expected: Count
+    was: Count
+
+
 class SourceLost(Struct, kw_only=True):
     """Numbers first..last of a node or kiosk that it could not keep; `src` names the last one."""
 
@@ -121,6 +139,23 @@ class UplinkHealth(Struct, kw_only=True):
     acked: Annotated[Heads, Meta(description="how far the city's acks have come")]
 
 
+class ModbusUnit(Struct, kw_only=True):
+    """One unit on a Modbus line, counted since the start. wrong: {setting: [found, expected]} where they differ."""
+
+    address: Annotated[int, Meta(ge=1, le=247)]
+    offline: bool
+    asked: Count
+    good: Count
+    bad: Annotated[Count, Meta(description="answers with a wrong CRC, or cut short")]
+    silent: Count
+    late: Count
+    doubled: Annotated[Count, Meta(description="more came behind a good answer: two units at one address?")]
+    refused: Annotated[str, Meta(description="the last request it answered with an exception")]
+    rewritten: Annotated[Count, Meta(description="outputs that were found otherwise than they were put")]
+    silent_s: Some | None
+    wrong: dict[str, list[int]]
+
+
 class Line(Struct, kw_only=True):
     """One bus: whether it is open, how far its source is taken and durable, frames, the source's heartbeat."""
 
@@ -135,6 +170,7 @@ class Line(Struct, kw_only=True):
     bad: Count
     silent_s: Some
     beat: dict[str, int]
+    units: Annotated[dict[str, ModbusUnit] | UnsetType, Meta(description="of a Modbus line, by device")] = UNSET
 
 
 class Health(Struct, kw_only=True):
@@ -179,7 +215,14 @@ _KIOSK = ("issued", "called", "recalled", "served", "no_show", "transferred", "c
 RECORD_TYPES: dict[str, dict[str, type[Struct]]] = {
     "alarms": {"alarm": Alarm},
     "events": {f"ticket.{what}": Ticket for what in _KIOSK}
-    | {"ticket.rated": Rating, "output.changed": OutputChanged, "source.lost": SourceLost, "clock.synced": ClockSynced},
+    | {
+        "ticket.rated": Rating,
+        "output.changed": OutputChanged,
+        "source.lost": SourceLost,
+        "clock.synced": ClockSynced,
+        "meter.swapped": MeterSwapped,
+        "settings.changed": SettingsChanged,
+    },
     "readings": {},
     "health": {
         "health": Health,

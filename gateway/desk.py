@@ -3,10 +3,11 @@
 import asyncio
 from collections.abc import Callable
 
-from gateway.box import Box, source_alarm
+from gateway.box import Box
 from gateway.config import Site
 from gateway.contract import Json, Record
 from gateway.control import Answer
+from gateway.own_alarms import own_alarms
 
 _POLL_S = 0.05
 _WAIT_MAX_S = 120.0
@@ -80,7 +81,7 @@ class Desk:
 
     def _alarm(self, request: Json, deed: Callable[[str], None]) -> Json:
         name = str(request.get("alarm"))
-        known = [*self._site.alarms, *map(source_alarm, self._site.buses)]
+        known = [*self._site.alarms, *own_alarms(self._site)]
         if name not in known:
             raise ValueError(f"found alarm {name!r}, expected one of {', '.join(known)}")
         deed(name)

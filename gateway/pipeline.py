@@ -33,6 +33,7 @@ class Role(NamedTuple):
     every_s: float = 60.0
     deadband: float = 0.0
     valid: tuple[float, float] | None = None
+    numbered: bool = True  # whether its source numbers what it says; pins and polled units do not
 
 
 class _Sensor:
@@ -54,9 +55,8 @@ class _Sensor:
 
     def __init__(self, role: Role, watched: bool, scored: bool) -> None:
         kind = KINDS.get(role.kind)
-        source = role.point.partition(":")[0]
         self.id = role.sensor
-        self.source = "" if source == GPIO else source
+        self.source = role.point.partition(":")[0] if role.numbered else ""
         self.unit = kind.unit if kind else ""
         self.is_contact = bool(kind and kind.is_contact)
         self.every_s, self.deadband, self.valid = role.every_s, role.deadband, role.valid
@@ -159,9 +159,12 @@ class Pipeline:
         self._act(self._reactions.tick(now_s), now_s)
 
     def source_silent(self, alarm: str, silent_s: float | None) -> None:
-        """A line says nothing for longer than it may (silent_s), or speaks again (None)."""
+        """A line or a unit says nothing for longer than it may (silent_s), or speaks again (None)."""
+        self.fault(alarm, {"condition": "silent", "value": round(silent_s)} if silent_s is not None else None)
+
+    def fault(self, alarm: str, cause: Json | None) -> None:
+        """An alarm of the box's own: why it stands, None when it is over."""
         now_s = self._mono_s()
-        cause: Json | None = {"condition": "silent", "value": round(silent_s)} if silent_s is not None else None
         self._changed(self._alarms.fault(alarm, cause, now_s), now_s)
 
     # -- alarms and what follows -------------------------------------------------------------------------------------

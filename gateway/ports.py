@@ -8,6 +8,7 @@ from drivers.kiosk_line import KioskLink
 from drivers.node_link import NodeLink
 from drivers.reading import Fact
 from drivers.serial_line import SerialLine
+from gateway.contract import Json
 
 log = logging.getLogger(__name__)
 
@@ -126,6 +127,24 @@ class Port:
             self._loop.remove_writer(self._fd)
             self._fd = None
             self.line.close()
+
+    def sources(self) -> "list[Port]":
+        """Whose silence is told."""
+        return [self]
+
+    def faults(self) -> list[tuple[str, Json | None]]:
+        """Alarms of its own that begin or end; a node or kiosk has none."""
+        return []
+
+    @property
+    def unwritten(self) -> bool:
+        """Whether something waits that must go out before the program ends."""
+        return False
+
+    @property
+    def spoke(self) -> bool:
+        """Whether its device said who it is since the start."""
+        return self.link.hello
 
     @property
     def silent_s(self) -> float | None:

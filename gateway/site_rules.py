@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from drivers.kinds import KINDS
+from gateway.site_devices import device_point, fixed_kind, is_polled
 from gateway.site_lines import Path
 from gateway.site_reader import UNREAD, Mistake, dotted, found, one_of, quoted
 from gateway.site_tables import FAMILIES, WIRINGS, Queue, Sensor, SiteFile
@@ -84,10 +85,10 @@ def sensor_rules(file: SiteFile) -> Iterator[Mistake]:
             continue
         wrong = list(_point_rules(file, sensor, (*path, "from")))
         yield from wrong
-        if not wrong and sensor.family in FAMILIES:
-            yield from _kind_rules(sensor, path)
-            yield from _contact_rules(sensor, path)
-            yield from _valid_rules(sensor, path)
+        if not wrong and fixed_kind(file, sensor) is not None:
+            yield from _kind_rules(file, sensor, path)
+            yield from _contact_rules(file, sensor, path)
+            yield from _valid_rules(file, sensor, path)
 
 
 def pin_rules(file: SiteFile) -> Iterator[Mistake]:
@@ -102,6 +103,24 @@ def output_rules(file: SiteFile) -> Iterator[Mistake]:
         if read(output, "kind", "travel_s") and output.travel_s and output.kind != "valve":
             what = f"travel_s for the {output.kind} {quoted(name)}"
             yield Mistake(("output", name, "travel_s"), what, "travel_s for a valve", "remove it")
+        if read(output, "to") and not output.to.startswith("gpio:"):
+            yield from _device_point_rules(file, output.to, ("output", name, "to"), "output")
+        if read(output, "proof") and output.proof:
+            yield from _device_point_rules(file, output.proof, ("output", name, "proof"), "contact")
+
+
+def _device_point_rules(file: SiteFile, name: str, where: Path, sort: str) -> Iterator[Mistake]:
+    """sort: "output": one that the device file lets be driven; "contact": one that is on or off."""
+    source = name.partition(":")[0]
+    yield from unknown(file.device, source, where, "device")
+    device, point = device_point(file, name)
+    if device is None:
+        return  # the device itself is wrong, or its file, and told so
+    fits = [n for n, p in device.point.items() if (p.access == "output" if sort == "output" else p.kind == "contact")]
+    if point is None or point.name not in fits:
+        expected = f"{'an output' if sort == 'output' else 'a contact'} of {device.model}: {', '.join(fits) or 'none'}"
+        do = f"write for example {quoted(f'{source}:{fits[0]}')}" if fits else "name another device"
+        yield Mistake(where, quoted(name), expected, do)
 
 
 def service_rules(file: SiteFile) -> Iterator[Mistake]:
@@ -193,11 +212,22 @@ def _point_rules(file: SiteFile, sensor: Sensor, where: Path) -> Iterator[Mistak
             expected = "a pin from gpio:0 to gpio:27 (BCM numbers)"
             yield Mistake(where, quoted(sensor.point), expected, 'write for example from = "gpio:17"')
         return
+    if is_polled(file, sensor):
+        device, found_point = device_point(file, sensor.point)
+        if device is not None and (found_point is None or found_point.kind == "setting"):
+            known = [name for name, p in device.point.items() if p.kind != "setting"]
+            near = difflib.get_close_matches(point, known, 1) or known[:1]
+            expected = f"a point of {device.model}: {', '.join(known)}"
+            yield Mistake(where, quoted(sensor.point), expected, f"write for example {quoted(f'{source}:{near[0]}')}")
+        return
     yield from unknown(file.bus, source, where, "bus")
     bus = (file.bus or {}).get(source, UNREAD)
     if bus is UNREAD or not read(bus, "kind"):
         return
-    if bus.kind == "kiosk-line":
+    if bus.kind == "modbus":
+        do = 'name the device: device.<name>, then from = "<name>:<point>"'
+        yield Mistake(where, f"{quoted(source)}, a modbus line", "a device on it", do)
+    elif bus.kind == "kiosk-line":
         do = "remove this sensor: a kiosk's tickets come as events by themselves"
         yield Mistake(where, f"{quoted(source)}, a kiosk-line", "a bus of kind node", do)
     elif re.fullmatch("pad[0-9]+", point):
@@ -209,10 +239,10 @@ def _point_rules(file: SiteFile, sensor: Sensor, where: Path) -> Iterator[Mistak
         yield Mistake(where, quoted(sensor.point), f"a node's point, numbered from 1: {', '.join(known)} …", do)
 
 
-def _kind_rules(sensor: Sensor, path: Path) -> Iterator[Mistake]:
+def _kind_rules(file: SiteFile, sensor: Sensor, path: Path) -> Iterator[Mistake]:
     if not read(sensor, "kind"):
         return
-    fixed = FAMILIES[sensor.family]
+    fixed = fixed_kind(file, sensor)
     contacts = [kind for kind in KINDS if KINDS[kind].is_contact]
     if fixed:
         if sensor.kind not in ("", fixed):
@@ -225,7 +255,7 @@ def _kind_rules(sensor: Sensor, path: Path) -> Iterator[Mistake]:
         yield Mistake((*path, "kind"), what, expected, do)
 
 
-def _contact_rules(sensor: Sensor, path: Path) -> Iterator[Mistake]:
+def _contact_rules(file: SiteFile, sensor: Sensor, path: Path) -> Iterator[Mistake]:
     """wiring, on_s, off_s and latch, where they belong."""
     wirings = WIRINGS.get(sensor.family, ())
     if read(sensor, "wiring") and sensor.wiring and sensor.wiring not in wirings:
@@ -236,13 +266,13 @@ def _contact_rules(sensor: Sensor, path: Path) -> Iterator[Mistake]:
         if read(sensor, key) and getattr(sensor, key) and sensor.family != "gpio":
             do = f"remove it; a node settles its own points, and an alarm has {key}"
             yield Mistake((*path, key), f"{key} for {quoted(sensor.point)}", f"{key} for a pin (gpio:N)", do)
-    if read(sensor, "latch") and sensor.latch and FAMILIES[sensor.family]:
+    if read(sensor, "latch") and sensor.latch and fixed_kind(file, sensor):
         yield Mistake((*path, "latch"), f"latch for {quoted(sensor.point)}", "latch for a contact", "remove it")
 
 
-def _valid_rules(sensor: Sensor, path: Path) -> Iterator[Mistake]:
+def _valid_rules(file: SiteFile, sensor: Sensor, path: Path) -> Iterator[Mistake]:
     """valid, which only numbers have."""
-    is_number = FAMILIES[sensor.family] != ""
+    is_number = fixed_kind(file, sensor) not in ("", "status")
     if read(sensor, "valid") and sensor.valid is not None:
         low, high = sensor.valid
         if not is_number:

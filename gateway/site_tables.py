@@ -13,9 +13,12 @@ from drivers.kinds import KINDS
 from gateway.conditions import Condition, Do, When
 from gateway.site_types import (
     KEY,
+    Address,
     Broker,
+    Code,
     Days,
     Deadband,
+    Drive,
     FileRef,
     InFlight,
     KeepAlive,
@@ -26,13 +29,15 @@ from gateway.site_types import (
     Megabytes,
     Milliseconds,
     Minutes,
+    Model,
     Name,
-    Pin,
     Point,
     Port,
     Region,
     Seconds,
     SensorId,
+    Serial,
+    SettingName,
     Share,
     Slug,
     SomeSeconds,
@@ -67,15 +72,39 @@ class ClockSettings(Table, frozen=True):
     trust: Literal["kernel", "system"] = "kernel"
 
 
-class Bus(Table, frozen=True, rename={"name": "key"}):
-    """One serial line: a node on it, or a kiosk. silent_s: it counts as silent after that."""
+LINE_NOT_GIVEN = "115200 8N1"
+"""This very object stands in a Bus whose `line` was not written."""
 
-    NOT_YET = frozenset({"timeout_ms", "gap_ms"})
+
+class Bus(Table, frozen=True, rename={"name": "key"}):
+    """One serial line: a node on it, a kiosk, or Modbus units. silent_s: it counts as silent after that.
+
+    Of a Modbus line: timeout_ms until an answer begins, gap_ms of silence between frames (None: 3.5 characters).
+    """
+
     name: Annotated[str, KEY]
-    kind: Annotated[Literal["node", "kiosk-line"], Meta(extra={"not_yet": ("modbus",)})]
+    kind: Literal["node", "kiosk-line", "modbus"]
     port: Port
-    line: Line = "115200 8N1"
+    line: Line = LINE_NOT_GIVEN
     silent_s: SomeSeconds = 15.0
+    timeout_ms: Milliseconds = 300
+    gap_ms: Milliseconds | None = None
+
+
+class Device(Table, frozen=True, rename={"name": "key"}):
+    """A Modbus unit. model: its device file. poll_s, silent_s: None for the device file's, and 15 s or 3 polls.
+
+    expect: what its settings must be, before what the device file expects.
+    """
+
+    name: Annotated[str, KEY]
+    bus: Name
+    address: Address
+    model: Model
+    serial: Serial = ""
+    poll_s: SomeSeconds | None = None
+    silent_s: SomeSeconds | None = None
+    expect: dict[SettingName, Code] = {}
 
 
 class Report(Table, frozen=True):
@@ -135,30 +164,35 @@ class Sensor(Table, frozen=True, rename={"id": "key", "point": "from"}):
         source, _, name = self.point.partition(":")
         return source if source == "gpio" else name.rstrip("0123456789")
 
-    def completed(self) -> "Sensor":
-        """With what follows from the point filled in. The point must be one of FAMILIES."""
-        each_one = self.report is NOT_GIVEN and self.source != "gpio"
+    def completed(self, polled_kind: str | None = None) -> "Sensor":
+        """With what follows from the point filled in: one of FAMILIES, or a device's with that kind."""
+        polled = polled_kind is not None
+        each_one = self.report is NOT_GIVEN and self.source != "gpio" and not polled
         return msgspec.structs.replace(
             self,
-            kind=self.kind or FAMILIES[self.family],
+            kind=self.kind or (polled_kind if polled_kind is not None else FAMILIES[self.family]),
             name=self.name or self.id,
-            wiring=self.wiring or WIRINGS.get(self.family, ("",))[0],
+            wiring=self.wiring or ("" if polled else WIRINGS.get(self.family, ("",))[0]),
             report=Report(every_s=0.0) if each_one else self.report,
         )
 
 
 class Output(Table, frozen=True, rename={"name": "key"}):
-    """One switched thing on a pin. travel_s: how long a valve takes from end to end."""
+    """One switched thing, on a pin or on a device's output. travel_s: how long a valve takes from end to end.
 
-    NOT_YET = frozenset({"line", "drive", "proof", "exercise", "approved_by", "silence"})
+    proof: a device's contact that is active when the thing has done what it was told.
+    """
+
+    NOT_YET = frozenset({"line", "drive", "exercise", "approved_by", "silence"})
     name: Annotated[str, KEY]
-    to: Pin
+    to: Drive
     kind: Literal["valve", "strobe", "buzzer", "led"]
     active: Literal["high", "low"] = "high"
     at_start: Literal["off", "on", "keep"] = "off"
     at_stop: Literal["off", "on", "keep"] = "off"
     at_crash: Literal["off", "on", "keep"] = "off"
     travel_s: Seconds = 0.0
+    proof: Point = ""
 
 
 class Alarm(Table, frozen=True, rename={"name": "key", "title": "name"}):
@@ -264,12 +298,13 @@ class Tls(Table, frozen=True):
 class SiteFile(Table, frozen=True):
     """The whole file, table by table."""
 
-    NOT_YET = frozenset({"extends", "device", "facility", "profile", "page", "test", "detector"})
+    NOT_YET = frozenset({"extends", "facility", "profile", "page", "test", "detector"})
     schema: Annotated[Literal[1], Meta(extra={"example": "1"})]
     site: Place
     uplink: Uplink
     clock: ClockSettings = ClockSettings()
     bus: dict[Name, Bus] = {}
+    device: dict[Name, Device] = {}
     sensor: dict[SensorId, Sensor] = {}
     output: dict[Name, Output] = {}
     alarm: dict[Name, Alarm] = {}

@@ -89,12 +89,38 @@ Point = Annotated[
         extra={"example": '"n1:flow1"'},
     ),
 ]
-Pin = Annotated[
+Drive = Annotated[
     str,
     Meta(
-        pattern=r"\Agpio:(1?[0-9]|2[0-7])\Z",
-        description="a pin from gpio:0 to gpio:27 (BCM numbers)",
+        pattern=r"\A(gpio:(1?[0-9]|2[0-7])|(?!gpio:)[a-z][a-z0-9-]*:[a-z][a-z0-9_]*)\Z",
+        description='a pin from gpio:0 to gpio:27 (BCM numbers), or an output of a device, "<device>:<point>"',
         extra={"example": '"gpio:5"'},
+    ),
+]
+Model = Annotated[
+    str,
+    Meta(
+        pattern=r"\A([a-z0-9][a-z0-9-]{0,39}|file:/[^\x00-\x1f\x7f]+)\Z",
+        description='a device file that comes with Linli, or one of your own: "file:/PATH"',
+        extra={"example": '"tuf-2000m"'},
+    ),
+]
+Address = Annotated[int, Meta(ge=1, le=247, description="a unit's address, 1 to 247", extra={"example": "1"})]
+Code = Annotated[int, Meta(ge=0, le=65_535, description="a whole number, 0 to 65535", extra={"example": "0"})]
+SettingName = Annotated[
+    str,
+    Meta(
+        pattern=r"\A[a-z][a-z0-9_]{0,31}\Z",
+        description="the name of a setting of the device file",
+        extra={"example": '"total_unit"'},
+    ),
+]
+Serial = Annotated[
+    str,
+    Meta(
+        pattern=r"\A[A-Za-z0-9._/-]{1,32}\Z",
+        description="a serial number of up to 32 letters, digits and . _ / -",
+        extra={"example": '"2017-0815"'},
     ),
 ]
 KindName = Annotated[str, Meta(extra={"choices": tuple(KINDS)})]

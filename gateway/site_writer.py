@@ -36,7 +36,7 @@ def _written(table: Table) -> Iterator[tuple[str, Any]]:
     """The keys that stand in the file, with their values."""
     for field in msgspec.structs.fields(table):
         value = getattr(table, field.name)
-        if field.encode_name != "key" and value is not None and value != "":
+        if field.encode_name != "key" and value is not None and value not in ("", {}):
             yield field.encode_name, value
 
 
@@ -45,6 +45,8 @@ def _toml(value: Any) -> str:
         return _toml(value.text)
     if isinstance(value, Table):
         return "{ " + ", ".join(f"{name} = {_toml(each)}" for name, each in _written(value)) + " }"
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{bare_or_quoted(key)} = {_toml(value[key])}" for key in sorted(value)) + " }"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(_toml, value)) + "]"
     if isinstance(value, str):

@@ -32,7 +32,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 # Library -> the files that may import it. Everybody else asks them.
 DOORS = {
     "serial": {"drivers/serial_line.py"},
-    "pymodbus": {"drivers/modbus.py"},
+    "pymodbus": {"drivers/modbus.py", "simulator/modbus_peer.py"},
     "gpiozero": {"drivers/pins.py", "simulator/pins.py"},
     "onnxruntime": {"models/session.py"},
     "paho": {"gateway/uplink.py", "simulator/mqtt.py"},
@@ -45,15 +45,16 @@ DOORS = {
 GATEWAY_ORDER = (
     # the program
     "__main__", "cli", "doctor", "doctor_closed", "doctor_checks", "alarm", "check", "db", "outbox", "run", "build",
-    "check_device", "desk", "box", "contract_command",
+    "build_lines",    "check_device", "desk", "box", "contract_command",
     # the flow and what it asks
-    "pipeline", "alarms", "reactions", "queues", "detector", "health", "control", "local", "ports",
+    "pipeline", "alarms", "reactions", "queues", "detector", "health", "control", "local", "meters", "modbus_port",
+    "ports", "own_alarms",
     # to the city, and what keeps it
     "uplink", "courier", "link", "reader", "storage", "store", "salvage", "budget", "journal", "pending",
     "packs", "schema",
     # the site file
-    "config", "site_writer", "alarm_rules", "site_rules", "site_reader", "site_tables", "site_types", "site_lines",
-    "conditions",
+    "config", "site_writer", "alarm_rules", "site_rules", "site_devices", "site_reader", "site_tables", "site_types",
+    "site_lines", "conditions",
     # words for all
     "clock", "contract_schema", "contract_catalogue", "contract_types", "contract", "notify", "words", "paths", "home",
 )  # fmt: skip

@@ -57,7 +57,7 @@ class Centre:
         alarms = Alarms([rope, cord, silent], states, {}, self.now_s)
         plans = [Plan("close-main", "leak", 2, "valve", "close"), Plan("light", "cord", 0, "strobe", "on")]
         roles = [
-            Role("basement/rope", "gpio:17", "leak"),
+            Role("basement/rope", "gpio:17", "leak", numbered=False),
             Role("toilet/cord", "n1:loop1", "pull-cord"),
             Role("basement/flow", "n1:flow1", "flow", valid=(0.0, 0.01)),
         ]

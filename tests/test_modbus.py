@@ -3,11 +3,13 @@
 import random
 from itertools import pairwise
 
+import msgspec
 import pytest
 
 from drivers.modbus import Master, Timing, crc, read_frame, write_frame
 from drivers.modbus_unit import SETTINGS_EVERY_S, Unit
 from drivers.reading import FAULT, GOOD, Event, Fact, Reading
+from gateway.contract_catalogue import SettingsChanged
 from tests.modbus_rig import IO, LINE, TUF, Line, Slave, noisy, put, tuf, tuf_image
 
 
@@ -166,6 +168,7 @@ def test_a_changed_setting_is_an_event_once_and_its_values_are_faults() -> None:
     assert [(e.type, e.data["setting"], e.data["value"], e.data["expected"]) for e in events] == [
         ("settings.changed", "total_unit", 3, 0)
     ]
+    msgspec.convert(events[0].data, SettingsChanged)  # the city's contract
     assert readings(line.facts, "meter:flow")[-1].quality == FAULT
     put(TUF, slave.image, total_unit=0)
     line.run(SETTINGS_EVERY_S + 60)

@@ -145,8 +145,8 @@ def test_five_mistakes_give_five_lines_in_the_order_of_the_file(site_file):
         (3, "site.tz"),
         (15, 'sensor."basement/rope".on_s'),
         (15, 'sensor."basement/rope".latch'),
-        (28, "reaction.close-main.do"),
-        (41, "uplink.root"),
+        (29, "reaction.close-main.do"),
+        (48, "uplink.root"),
     ]
 
 

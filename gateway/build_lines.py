@@ -1,0 +1,109 @@
+"""Settings to serial lines: nodes, kiosks, and Modbus units with what hangs on them.
+
+pymodbus is imported only when a site has a modbus line: it is not free, and most of a box's memory is counted.
+"""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from drivers.kiosk_line import KioskLink
+from drivers.modbus_unit import Unit
+from drivers.node_link import NodeLink
+from drivers.reading import Fact
+from drivers.serial_line import SerialLine
+from gateway.config import Bus, Site, resolve_port
+from gateway.meters import Counter, Proof
+from gateway.ports import Port
+from gateway.site_devices import model_of
+
+if TYPE_CHECKING:
+    from gateway.modbus_port import ModbusPort
+
+SILENT_LEAST_S = 15.0
+SILENT_POLLS = 3
+
+Take = Callable[[list[Fact]], None]
+Mono = Callable[[], float]
+
+
+def units(site: Site) -> dict[str, Unit]:
+    """{device: Unit}, with the points that the site file asks for."""
+    found = {}
+    for name, device in site.devices.items():
+        model = model_of(device)
+        sensors = _points(name, [sensor.point for sensor in site.sensors.values()])
+        proofs = _points(name, [output.proof for output in site.outputs.values()])
+        outputs = _points(name, [output.to for output in site.outputs.values()])
+        asked = list(dict.fromkeys([*sensors, *proofs]))
+        poll_s = device.poll_s or model.poll_s
+        found[name] = Unit(name, device.address, model, asked, poll_s, outputs=outputs, expect=dict(device.expect))
+    return found
+
+
+def _points(device: str, names: list[str]) -> list[str]:
+    asked = (name.partition(":") for name in names)
+    return [point for source, _, point in asked if source == device]
+
+
+def counters(devices: dict[str, Unit]) -> list[Counter]:
+    return [
+        Counter(f"{name}:{point}", unit.device.point[point].wraps_at)
+        for name, unit in devices.items()
+        for point in unit.names
+        if unit.device.point[point].counter
+    ]
+
+
+def proofs(site: Site) -> list[Proof]:
+    return [
+        Proof(name, output.proof, output.travel_s + 2 * poll_s)
+        for name, output in site.outputs.items()
+        if output.proof
+        for poll_s in [_poll_s(site, output.proof)]
+    ]
+
+
+def _poll_s(site: Site, point: str) -> float:
+    device = site.devices[point.partition(":")[0]]
+    return device.poll_s or model_of(device).poll_s
+
+
+def ports(
+    site: Site, devices: dict[str, Unit], links: Path | None, marks: dict[str, tuple[int, int]],
+    loop: asyncio.AbstractEventLoop, take: Take, polled: Take, mono_s: Mono,
+) -> "list[Port | ModbusPort]":  # fmt: skip
+    """polled: what is to be done with the facts of Modbus units before `take`."""
+    found: list[Port | ModbusPort] = []
+    for bus in site.buses.values():
+        line = serial_line(bus, links, mono_s)
+        if bus.kind == "modbus":
+            found.append(_modbus(site, bus, line, devices, loop, polled, mono_s))
+        else:
+            link = (NodeLink if bus.kind == "node" else KioskLink)(bus.name, mono_s, marks.get(bus.name, (0, 0)))
+            found.append(Port(bus.name, line, link, loop, take, mono_s, bus.silent_s))
+    return found
+
+
+def serial_line(bus: Bus, links: Path | None, mono_s: Mono) -> SerialLine:
+    def find() -> Path:
+        return links / bus.name if links else resolve_port(bus.port, None)
+
+    return SerialLine(find, bus.line, mono_s)
+
+
+def _modbus(
+    site: Site, bus: Bus, line: SerialLine, devices: dict[str, Unit], loop: asyncio.AbstractEventLoop, take: Take,
+    mono_s: Mono,
+) -> "ModbusPort":  # fmt: skip
+    from drivers.modbus import Master, Timing
+    from gateway.modbus_port import ModbusPort, Source
+
+    here = [devices[name] for name, device in site.devices.items() if device.bus == bus.name]
+    master = Master(here, Timing.of(bus.line, bus.timeout_ms, bus.gap_ms), mono_s())
+    sources = [
+        Source(unit, site.devices[unit.name].silent_s or max(SILENT_LEAST_S, SILENT_POLLS * unit.poll_s), mono_s)
+        for unit in here
+    ]
+    return ModbusPort(bus.name, line, master, sources, loop, take, mono_s, bus.silent_s)
