@@ -233,9 +233,9 @@ class Master:
             self.echoes += 1
 
     def _stranger(self, frame: bytes, rest: bytes, now_s: float) -> list[Fact]:
-        """A whole answer to another question: of a unit that was asked before and was too slow."""
-        if late := self._by_address.get(frame[0]):
-            late.counts.late += 1
+        """A whole answer to another question: of a unit that was too slow, or of the second one at its address."""
+        if unit := self._by_address.get(frame[0]):
+            unit.spoke_again(now_s)
         else:
             self.strays += len(frame)
         self._buffer[:] = rest

@@ -165,6 +165,12 @@ class Unit:
         else:
             self.next_s = now_s + max(self.poll_s, LATE_S if silent else 0.0)
 
+    def spoke_again(self, now_s: float) -> None:
+        """A whole answer that was not awaited: late when one had been missed, else there are two at this address."""
+        late = now_s < self._suspect[1]
+        self.counts.late += late
+        self.counts.doubled += not late
+
     def alive(self, now_s: float) -> None:
         """It said something that only it can say."""
         if self.offline:

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from gateway.config import read
+from gateway.site_devices import bus_plan
 from gateway.site_tables import SiteFile
 from gateway.site_writer import cfg, effective
 
@@ -45,14 +46,17 @@ def summary(file: SiteFile) -> str:
     """One line: the box, the hash of its settings, and how much of everything it has."""
     counts = {
         "bus": len(file.bus),
+        "device": len(file.device),
         "sensor": len(file.sensor),
         "output": len(file.output),
         "alarm": len(file.alarm),
         "reaction": len(file.reaction),
         "queue": len(file.queue),
     }
-    many = [_count(number, name) for name, number in counts.items()]
-    return f"OK, {file.site.gateway}, cfg {cfg(file)}: {', '.join(many)}"
+    many = [_count(number, name) for name, number in counts.items() if number or name != "device"]
+    plans = {name: sum(part.share for part in bus_plan(file, name)) for name in file.bus}
+    talks = [f"; {name} talks {share:.2f} s in each second" for name, share in plans.items() if share]
+    return f"OK, {file.site.gateway}, cfg {cfg(file)}: {', '.join(many)}{''.join(talks)}"
 
 
 def _count(number: int, name: str) -> str:

@@ -25,6 +25,7 @@ COMMANDS = {
     "check": Command("gateway.check", "every mistake in a site file, and what to do about it"),
     "check-device": Command("gateway.check_device", "every mistake in a device file, tried on its golden dumps"),
     "doctor": Command("gateway.doctor", "try every bus, pin, sensor, clock, disk and the broker"),
+    "scan-bus": Command("gateway.scan_bus", "which addresses answer on a Modbus line; read-only"),
     "alarm": Command("gateway.alarm", "which alarms stand; acknowledge or reset one at the box"),
     "db": Command("gateway.db", "look inside the gateway's database"),
     "outbox": Command("gateway.outbox", "what waits for the city, and since when"),

@@ -23,8 +23,9 @@ from gateway import config
 from gateway.clock import SystemClock
 from gateway.contract import Json
 from gateway.control import NotRunning, ask
-from gateway.doctor_checks import FAIL, OK, WARN, Ask, Finding, found, running
+from gateway.doctor_checks import Ask, running
 from gateway.doctor_closed import closed, holder
+from gateway.doctor_finding import FAIL, OK, WARN, Finding, found
 from gateway.words import LANGUAGES, Words
 
 GOOD, CHECK_FAILED, WRONG_USE = 0, 1, 2

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
 import msgspec
 
@@ -10,9 +9,9 @@ from drivers.kinds import KINDS, is_active
 from gateway.config import Bus, Sensor, Site
 from gateway.contract import Json, Topics
 from gateway.control import NotRunning
+from gateway.doctor_finding import FAIL, OK, WARN, BusFacts, Finding, fault, found
+from gateway.doctor_modbus import judge_line, judge_units
 from gateway.words import Words
-
-OK, WARN, FAIL = "ok", "warn", "FAIL"
 
 PROBE_WAIT_S = 10.0
 FREE_MIN_MIB = 100.0
@@ -22,27 +21,6 @@ _BAD_FEW = 10  # frames: a line that is plugged in breaks the first ones
 
 Ask = Callable[[Json, float], Json]
 """(request, timeout_s) -> answer. Raises NotRunning, ValueError with the gateway's own words."""
-
-
-class Finding(NamedTuple):
-    """One line of the doctor. do: "" when there is nothing to do."""
-
-    name: str
-    verdict: str
-    found: str
-    do: str = ""
-
-
-class BusFacts(msgspec.Struct):
-    """gateway/ports.py, Port.facts()"""
-
-    open: bool
-    error: str
-    hello: bool
-    boot: int
-    good: int
-    bad: int
-    silent_s: float
 
 
 class Latest(msgspec.Struct):
@@ -85,16 +63,6 @@ class Status(msgspec.Struct):
     alarms: dict[str, str]
 
 
-def found(say: Words, name: str, verdict: str, key: str, **values: object) -> Finding:
-    """A line from the catalogue: `key`, and `key.do` when something is to be done."""
-    return Finding(name, verdict, say(key, **values), "" if verdict == OK else say(f"{key}.do", **values))
-
-
-def fault(say: Words, name: str, text: str, verdict: str = FAIL) -> Finding:
-    """A line from a sentence of the code."""
-    return Finding(name, verdict, *say.fault(text))
-
-
 def running(site: Site, ask: Ask, say: Words) -> Iterator[Finding]:
     """All lines of a box whose gateway answers; the probe last, because it may take its 10 s. Raises NotRunning."""
     try:
@@ -104,7 +72,12 @@ def running(site: Site, ask: Ask, say: Words) -> Iterator[Finding]:
         return
     yield _gateway(site, status, say)
     for bus in site.buses.values():
-        yield judge_bus(bus, status.ports.get(bus.name), say)
+        facts = status.ports.get(bus.name)
+        if bus.kind == "modbus" and facts is not None:
+            yield judge_line(bus, facts, say)
+            yield from judge_units([d for d in site.devices.values() if d.bus == bus.name], facts, say)
+        else:
+            yield judge_bus(bus, facts, say)
     for sensor in site.sensors.values():
         yield judge_sensor(sensor, status.values.get(sensor.id), say)
     if site.detectors:

@@ -14,15 +14,20 @@ import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
+
 from drivers.contacts import Contact
 from drivers.kiosk_line import KioskLink
 from drivers.node_link import NodeLink
 from drivers.pins import DigitalIn, open_pins
 from drivers.reading import DriverError
 from drivers.serial_line import SerialLine
+from gateway import build_lines
 from gateway.clock import SystemClock
 from gateway.config import Bus, Sensor, Site, Tls, Uplink, resolve_port
-from gateway.doctor_checks import FAIL, OK, WARN, Finding, fault, found, judge_clock, judge_disk, judge_value, no_hello
+from gateway.doctor_checks import judge_clock, judge_disk, judge_value, no_hello
+from gateway.doctor_finding import FAIL, OK, WARN, BusFacts, Finding, fault, found
+from gateway.doctor_modbus import judge_line, judge_units
 from gateway.home import DATABASE
 from gateway.schema import SCHEMA_VERSION
 from gateway.words import Words
@@ -61,7 +66,10 @@ def closed(
 ) -> Iterator[Finding]:
     """All lines of a box where no gateway runs. links, broker: as for `linli run`."""
     yield found(say, say("name.gateway"), WARN, "gateway.none", folder=folder)
-    yield from try_buses(list(site.buses.values()), links, clock.mono_s, say)
+    yield from try_buses([bus for bus in site.buses.values() if bus.kind != "modbus"], links, clock.mono_s, say)
+    for bus in site.buses.values():
+        if bus.kind == "modbus":
+            yield from try_modbus(site, bus, links, clock.mono_s, say)
     yield from _sensors(site, links, clock.mono_s, say)
     yield try_folder(folder, say)
     yield from _disk(site, folder, say)
@@ -133,6 +141,31 @@ def _heard(line: SerialLine, link: NodeLink | KioskLink) -> bool:
         return False
     link.feed(data)
     return True
+
+
+def try_modbus(site: Site, bus: Bus, links: Path | None, mono_s: Mono, say: Words) -> Iterator[Finding]:
+    """Reads every unit of the line for up to 3 s, and writes nothing."""
+    from drivers.modbus import Master, Timing  # pymodbus is imported for nobody who has no such line
+    from gateway.modbus_port import line_facts
+
+    devices = [device for device in site.devices.values() if device.bus == bus.name]
+    units = [unit for unit in build_lines.units(site).values() if unit.name in {device.name for device in devices}]
+    line = build_lines.serial_line(bus, links, mono_s)
+    master = Master(units, Timing.of(bus.line, bus.timeout_ms, bus.gap_ms), mono_s())
+    until_s = mono_s() + HELLO_WAIT_S
+    if line.open():
+        while line.fd >= 0 and mono_s() < until_s:
+            master.tick(mono_s())
+            if frame := master.next(mono_s()):
+                line.write(frame)
+            wait_s = max(0.0, min(master.due_s(mono_s()), until_s) - mono_s())
+            if line.fd >= 0 and select.select([line.fd], [], [], min(wait_s, _TURN_S))[0]:
+                master.feed(line.read(_READ_BYTES) or b"", mono_s())
+    facts = line_facts(master, mono_s()) | {"open": line.fd >= 0, "error": line.error}
+    line.close()
+    bus_facts = msgspec.convert(facts, BusFacts)
+    yield judge_line(bus, bus_facts, say)
+    yield from judge_units(devices, bus_facts, say)
 
 
 # -- sensors -------------------------------------------------------------------------------------------------------

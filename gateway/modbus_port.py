@@ -5,6 +5,7 @@ What one unit is for the rest of the gateway is a Source: a name, silence of its
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable
 
 from drivers.modbus import Master
@@ -191,22 +192,25 @@ class ModbusPort:
 
     def facts(self) -> dict[str, object]:
         """For health and doctor."""
-        master, now_s = self.link, self._mono_s()
-        return {
-            "open": self._fd is not None, "error": self.trouble, "hello": master.hello, "boot": 0, "received": 0,
-            "durable": 0, "ring": 0, "good": master.frames_good, "bad": master.frames_bad,
-            "silent_s": round(now_s - master.last_heard_s, 1),
-            "beat": {"echoes": master.echoes, "strays": master.strays},
-            "units": {source.name: _unit_facts(source, now_s) for source in self.units},
-        }  # fmt: skip
+        return line_facts(self.link, self._mono_s()) | {"open": self._fd is not None, "error": self.trouble}
 
 
-def _unit_facts(source: Source, now_s: float) -> Json:
-    unit, counts = source.unit, source.unit.counts
+def line_facts(master: Master, now_s: float) -> Json:
+    """What a master knows of its line, as health tells it; of an open line without trouble."""
+    return {
+        "open": True, "error": "", "hello": master.hello, "boot": 0, "received": 0, "durable": 0, "ring": 0,
+        "good": master.frames_good, "bad": master.frames_bad, "silent_s": round(now_s - master.last_heard_s, 1),
+        "beat": {"echoes": master.echoes, "strays": master.strays},
+        "units": {unit.name: _unit_facts(unit, now_s) for unit in master.units},
+    }  # fmt: skip
+
+
+def _unit_facts(unit: Unit, now_s: float) -> Json:
+    counts = unit.counts
     return {
         "address": unit.address, "offline": unit.offline, "asked": counts.asked, "good": counts.good,
         "bad": counts.bad, "silent": counts.silent, "late": counts.late, "doubled": counts.doubled,
         "refused": unit.refused, "rewritten": counts.rewritten,
-        "silent_s": round(now_s - unit.heard_s, 1) if source.spoke else None,
+        "silent_s": round(now_s - unit.heard_s, 1) if math.isfinite(unit.heard_s) else None,
         "wrong": {name: list(pair) for name, pair in unit.wrong.items()},
     }  # fmt: skip

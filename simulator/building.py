@@ -52,7 +52,7 @@ class Building:
         self._courses = courses
         self._speed = speed * water.speed
         self._dice = dice
-        self._valves = [Valve(output) for output in outputs if output.kind == "valve"]
+        self._valves = [Valve(o) for o in outputs if o.kind == "valve" and o.to.startswith("gpio:")]
         self._branches = _branches(list(self._sensors.values()), list(self._courses))
         self._day_s = _first_use(self._courses, water.hour * 3600)
         self._next_s = 0  # the pattern second that comes next
@@ -283,14 +283,14 @@ def _contact_value(sensor: Sensor, active: bool) -> Value:
 def _branches(sensors: list[Sensor], fixtures: list[str]) -> dict[str, list[str] | None]:
     """Flow sensor -> its fixtures; None for the main, through which everything flows.
 
-    The main is the first with "main" in its id, else the first. Fixtures go in turn to the branches.
+    Those with "main" in their ids are on the main, else the first is. Fixtures go in turn to the branches.
     """
     flows = [sensor.id for sensor in sensors if sensor.kind == "flow"]
     if not flows:
         return {}
-    main = next((name for name in flows if "main" in name), flows[0])
-    others = [name for name in flows if name != main]
-    shares: dict[str, list[str] | None] = {main: None}
+    mains = [name for name in flows if "main" in name] or flows[:1]
+    others = [name for name in flows if name not in mains]
+    shares: dict[str, list[str] | None] = dict.fromkeys(mains)
     return shares | {name: fixtures[index :: len(others)] for index, name in enumerate(others)}
 
 

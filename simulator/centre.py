@@ -10,6 +10,7 @@ from typing import Self
 from drivers.kiosk_side import KioskSide
 from drivers.node_side import NodeSide
 from gateway.config import Bus, Sensor, Site
+from gateway.site_devices import model_of
 from simulator import data
 from simulator.building import Building, Report, is_contact, made_up_day
 from simulator.data import Course, Visits
@@ -17,6 +18,8 @@ from simulator.faults import Change, Schedule
 from simulator.hall import Hall, Plan, made_up_visits
 from simulator.hardware import Device, Line, NodePoints, ticket_fact
 from simulator.load import Load, kiosk_facts, node_facts
+from simulator.modbus_side import FAULTS as MODBUS_FAULTS
+from simulator.modbus_side import ModbusDevice, ModbusSide, SimUnit
 from simulator.pin_server import PinServer
 from simulator.scenario import Scenario, ScenarioError
 from simulator.truth import Truth
@@ -61,6 +64,8 @@ class Centre:
         self._check()
         self.truth = Truth(truth)
         self._points: dict[str, NodePoints] = {}
+        self._units: dict[str, SimUnit] = {}
+        self._polled = {s.point: s for s in site.sensors.values() if s.source in site.devices}
         self.lines = {bus.name: self._make_line(bus) for bus in site.buses.values()}
         self._faults = Schedule(scenario.own_faults, list(self.lines), seed)
         self._loads = self._make_loads()
@@ -130,6 +135,14 @@ class Centre:
         for load in self._loads:
             load.tick(now_s)
 
+    def _measure(self, report: Report) -> None:
+        """Into the registers of a polled unit; the truth is what they now say to whoever asks."""
+        device, _, point = report.point.partition(":")
+        unit = self._units[device]
+        value = unit.measure(point, report.value)
+        self.truth.sampled(self._polled[report.point].id, value, self._wall_s())
+        self.truth.flush()
+
     def _break(self, change: Change) -> None:
         if change.target == "pins":
             self.pins.close() if change.begins else self.pins.open()
@@ -147,6 +160,8 @@ class Centre:
             self._device(source).offer([points.fact(report)])
         elif source == "gpio":
             self._pin(report)
+        elif source in self._units:
+            self._measure(report)
 
     def _pin(self, report: Report) -> None:
         """A closed contact pulls its pin low; in the safe wiring a healthy contact is closed."""
@@ -200,10 +215,22 @@ class Centre:
 
     def _make_line(self, bus: Bus) -> Line:
         name = bus.name
+        if bus.kind == "modbus":
+            modbus = ModbusDevice(name, ModbusSide(self._units_on(name), self._mono_ms))
+            return Line(self._links / name, modbus, self.selector, self._dice(f"line/{name}"))
         boot_file = self._links / f"{name}.boot"
         make = self._kiosk_maker(name) if bus.kind == "kiosk-line" else self._node_maker(name)
         device = Device(name, make, boot_file, self.truth, self._wall_s)
         return Line(self._links / name, device, self.selector, self._dice(f"line/{name}"))
+
+    def _units_on(self, bus: str) -> list[SimUnit]:
+        found = [
+            SimUnit(name, device.address, model_of(device), dict(device.expect))
+            for name, device in self._site.devices.items()
+            if device.bus == bus
+        ]
+        self._units |= {unit.name: unit for unit in found}
+        return found
 
     def _kiosk_maker(self, name: str) -> Callable[[int], KioskSide]:
         ring = self._scenario.load.ring
@@ -235,6 +262,8 @@ class Centre:
             if points := self._points.get(name):
                 facts = node_facts(points, name, load.points, load.urgent, self._dice(f"load/{name}"))
                 per_s = load.node_per_s
+            elif name not in kiosks:
+                continue
             else:
                 services = list(self._site.services)[kiosks.index(name) :: len(kiosks)] or [f"{name}-"]
                 facts = kiosk_facts(name, services, windows)
@@ -253,6 +282,11 @@ class Centre:
                 raise ScenarioError(
                     f"{self._scenario.name}: found a fault on {fault.on!r}; expected one of {', '.join(known)}. "
                     "Name a bus of this site file."
+                )
+            if fault.do in MODBUS_FAULTS and self._site.buses[fault.on].kind != "modbus":
+                raise ScenarioError(
+                    f"{self._scenario.name}: found {fault.do} on {fault.on!r}, a {self._site.buses[fault.on].kind}; "
+                    "expected a modbus line. Name another bus."
                 )
         if self._scenario.load.kiosk_per_s and self._scenario.hall.on:
             raise ScenarioError(

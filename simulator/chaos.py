@@ -117,7 +117,7 @@ def scenario_file(folder: Path, rate: float | None) -> str:
     """The scenario's name, or the path of a copy with another load: `rate` shared by all sources alike."""
     if rate is None:
         return "chaos"
-    each = rate / len(load(SITE).buses)
+    each = rate / sum(bus.kind != "modbus" for bus in load(SITE).buses.values())
     text = (scenarios.FOLDER / "chaos.toml").read_text()
     path = folder / "chaos.toml"
     path.write_text(re.sub(r"(?m)^(node_per_s|kiosk_per_s) = \S+", rf"\1 = {each:g}", text))

@@ -20,6 +20,8 @@ from gateway.config import Sensor
 from simulator.building import Report, point_kind
 from simulator.faults import Wire
 from simulator.hall import Ticket
+from simulator.modbus_side import FAULTS as MODBUS_FAULTS
+from simulator.modbus_side import ModbusDevice
 from simulator.scenario import Fault, ScenarioError
 from simulator.truth import Truth
 
@@ -151,7 +153,9 @@ def ticket_fact(ticket: Ticket) -> Fact:
 class Line:
     """A cable from a device to a pseudo-terminal, whose other end is linked as `link` while it is plugged in."""
 
-    def __init__(self, link: Path, device: Device, selector: selectors.BaseSelector, dice: random.Random) -> None:
+    def __init__(
+        self, link: Path, device: Device | ModbusDevice, selector: selectors.BaseSelector, dice: random.Random
+    ) -> None:
         self.device = device
         self._link = link
         self._selector = selector
@@ -169,6 +173,8 @@ class Line:
         if fault.do == "reboot":
             self.device.reboot()
             return
+        if fault.do in MODBUS_FAULTS:
+            self.device.side.faults.add(fault.do)
         self._standing.append(fault)
         if fault.do == "cut" and self.plugged:
             self.unplug()
@@ -176,6 +182,8 @@ class Line:
     def end(self, fault: Fault) -> None:
         if fault in self._standing:
             self._standing.remove(fault)
+            if fault.do in MODBUS_FAULTS and not any(other.do == fault.do for other in self._standing):
+                self.device.side.faults.discard(fault.do)
             if fault.do == "cut" and not any(other.do == "cut" for other in self._standing):
                 self.plug()
 

@@ -37,6 +37,11 @@ FAULTS: dict[str, tuple[set[str], str]] = {
     "garble": ({"for_s", "share"}, "lines"),
     "delay": ({"for_s", "delay_s"}, "lines"),
     "reboot": (set(), "lines"),
+    "dead": ({"for_s"}, "modbus"),
+    "echo": ({"for_s"}, "modbus"),
+    "twin": ({"for_s"}, "modbus"),
+    "swapped": ({"for_s"}, "modbus"),
+    "slow": ({"for_s"}, "modbus"),
     "away": ({"for_s"}, "pins"),
     "stop": ({"for_s"}, "broker gateway"),
     "kill": ({"for_s"}, "broker gateway"),
@@ -202,9 +207,11 @@ def _check_fault(where: str, fault: dict[str, Any]) -> None:
             f"{where}: found {found}; expected one of them. "
             "Give at_s for once, or every_s for once in each so many seconds."
         )
-    elsewhere = on in ("pins", "broker", "gateway")
-    if elsewhere if targets == "lines" else on not in targets.split():
-        wanted = '"lines" or the name of a bus' if targets == "lines" else targets.replace(" ", " or ")
+    elsewhere = on in ("pins", "broker", "gateway") or (targets == "modbus" and on == "lines")
+    if elsewhere if targets in ("lines", "modbus") else on not in targets.split():
+        wanted = {"lines": '"lines" or the name of a bus', "modbus": "the name of a modbus bus"}.get(
+            targets, targets.replace(" ", " or ")
+        )
         raise ScenarioError(f"{where}: found {do} on {on!r}; expected {wanted}. Change `on`, or `do`.")
 
 

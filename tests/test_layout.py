@@ -44,8 +44,9 @@ DOORS = {
 # Inside `gateway` a file imports only files that stand below it. A new file takes the lowest place it can live in.
 GATEWAY_ORDER = (
     # the program
-    "__main__", "cli", "doctor", "doctor_closed", "doctor_checks", "alarm", "check", "db", "outbox", "run", "build",
-    "build_lines",    "check_device", "desk", "box", "contract_command",
+    "__main__", "cli", "doctor", "doctor_closed", "doctor_checks", "doctor_modbus", "doctor_finding",
+    "alarm", "check", "db", "outbox", "run", "build", "scan_bus",
+    "build_lines", "check_device", "desk", "box", "contract_command",
     # the flow and what it asks
     "pipeline", "alarms", "reactions", "queues", "detector", "health", "control", "local", "meters", "modbus_port",
     "ports", "own_alarms",
@@ -196,7 +197,7 @@ def test_a_commands_module_offers_what_the_command_line_calls(name: str) -> None
 def test_every_command_a_page_tells_people_to_run_exists() -> None:
     for path in (p for p in all_files() if p.suffix == ".md"):
         code = re.findall(r"`[^`\n]+`|^ {4}.*$|^```[\s\S]*?^```", (ROOT / path).read_text(), re.MULTILINE)
-        for command in re.findall(r"(?:^|[`/ ])linli ([a-z]+)\b", "\n".join(code), re.MULTILINE):
+        for command in re.findall(r"(?:^|[`/ ])linli ([a-z]+(?:-[a-z]+)*)\b", "\n".join(code), re.MULTILINE):
             assert command in COMMANDS, f"{path} says `linli {command}`; there are {', '.join(COMMANDS)}"
 
 

@@ -62,7 +62,12 @@ EDITS = list(bad_edits())
 def test_the_demo_centre_reads_as_it_is_written():
     site = load(DEMO)
     assert (site.id, site.gateway, site.lang, site.tz) == ("demo-centre", "demo-centre-a", "zh-CN", "Asia/Shanghai")
-    assert {name: bus.kind for name, bus in site.buses.items()} == {"n1": "node", "n2": "node", "k1": "kiosk-line"}
+    assert {name: bus.kind for name, bus in site.buses.items()} == {
+        "n1": "node",
+        "n2": "node",
+        "k1": "kiosk-line",
+        "b1": "modbus",
+    }
     rope = site.sensors["basement/rope"]
     assert (rope.point, rope.kind, rope.wiring, rope.on_s, rope.unit) == ("gpio:17", "leak", "normally-closed", 1.0, "")
     assert site.outputs["valve"].at_crash == "keep"
@@ -356,7 +361,7 @@ def run_check(*arguments: str) -> int:
 def test_check_counts_what_a_good_file_has(capsys):
     assert run_check(str(DEMO)) == 0
     cfg = load(DEMO).cfg
-    counts = "3 buses, 7 sensors, 2 outputs, 3 alarms, 2 reactions, 1 queue"
+    counts = "4 buses, 1 device, 9 sensors, 2 outputs, 3 alarms, 2 reactions, 1 queue; b1 talks 0.06 s in each second"
     assert capsys.readouterr() == (f"{DEMO}: OK, demo-centre-a, cfg {cfg}: {counts}\n", "")
 
 
