@@ -13,7 +13,8 @@ import msgspec
 from drivers.contacts import Contact
 from drivers.modbus_unit import Unit
 from drivers.outputs import Output
-from drivers.pins import Pins, open_pins
+from drivers.pins import DigitalIn, Pins, open_pins
+from drivers.pulses import PulseMeter
 from drivers.reading import Fact
 from gateway import build_lines
 from gateway.alarms import Alarms, Kept, Rule
@@ -73,7 +74,8 @@ def build(site: Site, home: Home, links: Path | None, broker: str | None, loop: 
     }
     parts.local = Local(
         {gpio: (pins.input(gpio), _contact(sensor)) for gpio, sensor in contacts.items()},
-        outputs, loop, box.take, clock.mono_s,
+        outputs, loop, box.take, clock.mono_s, _meters(site, pins, kept),
+        lambda meter: pending.keep(f"pulses:{meter.name}", meter.count),
     )  # fmt: skip
     parts.storage = StorageThread(store, clock.mono_s, box.on_stored, box.on_trouble)
     parts.uplink = _uplink(site, broker, parts, dice, home)
@@ -81,7 +83,7 @@ def build(site: Site, home: Home, links: Path | None, broker: str | None, loop: 
 
 
 def _numbered(site: Site, sensor: Sensor) -> bool:
-    return sensor.source != GPIO and sensor.source not in site.devices
+    return sensor.source != GPIO and sensor.source not in site.devices and sensor.source not in site.pulses
 
 
 def _outputs(
@@ -132,6 +134,18 @@ def _pipeline(
     levels = {key.removeprefix("level:"): value for key, value in kept.items() if key.startswith("level:")}
     pipeline.restore({sensor: level for sensor, level in levels.items() if isinstance(level, bool | str)}, now_s)
     return pipeline
+
+
+def _meters(site: Site, pins: Pins, kept: dict[str, object]) -> dict[int, tuple[DigitalIn, PulseMeter]]:
+    """Their counts go on from what was committed last: pulses of the last commit interval are the loss bound."""
+    found = {}
+    for name, pulse in site.pulses.items():
+        gpio, count = int(pulse.pin.partition(":")[2]), kept.get(f"pulses:{name}")
+        meter = PulseMeter(
+            name, pulse.litres, pulse.debounce_ms / 1000, pulse.start_m3, count if isinstance(count, int) else 0
+        )
+        found[gpio] = (pins.input(gpio), meter)
+    return found
 
 
 def _contact(sensor: Sensor) -> Contact:

@@ -27,6 +27,7 @@ from gateway.site_tables import (
     ClockSettings,
     Device,
     Output,
+    Pulse,
     Queue,
     Report,
     Sensor,
@@ -50,6 +51,7 @@ __all__ = [
     "Model",
     "Output",
     "Problem",
+    "Pulse",
     "Queue",
     "Reaction",
     "Report",
@@ -124,6 +126,7 @@ class Site(msgspec.Struct, frozen=True):
     path: Path
     buses: dict[str, Bus]
     devices: dict[str, Device]
+    pulses: dict[str, Pulse]
     sensors: dict[str, Sensor]
     outputs: dict[str, Output]
     alarms: dict[str, Alarm]
@@ -273,6 +276,7 @@ def _site(file: SiteFile, path: Path) -> Site:
         path=path,
         buses=file.bus,
         devices=file.device,
+        pulses=file.pulse,
         sensors=file.sensor,
         outputs=file.output,
         alarms=file.alarm,

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from drivers.contacts import Contact
 from drivers.outputs import Output, When
 from drivers.pins import DigitalIn
+from drivers.pulses import PulseMeter
 from drivers.reading import Fact, Reading
 
 log = logging.getLogger(__name__)
@@ -15,7 +16,7 @@ REREAD_S = 60.0
 
 
 class Local:
-    """contacts: {gpio: (pin, contact)}. take: what the loop does with facts."""
+    """contacts, meters: {gpio: (pin, what is on it)}. take: what the loop does with facts. counted: a meter's count."""
 
     def __init__(
         self,
@@ -24,8 +25,11 @@ class Local:
         loop: asyncio.AbstractEventLoop,
         take: Callable[[list[Fact]], None],
         mono_s: Callable[[], float],
+        meters: dict[int, tuple[DigitalIn, PulseMeter]] | None = None,
+        counted: Callable[[PulseMeter], None] = lambda meter: None,
     ) -> None:
-        self._contacts = contacts
+        self._contacts: dict[int, tuple[DigitalIn, Contact | PulseMeter]] = {**contacts, **(meters or {})}
+        self._counted = counted
         self.outputs = outputs
         self._loop = loop
         self._take = take
@@ -45,12 +49,14 @@ class Local:
         contact.edge(level, mono_s)
         self._loop.call_soon(self._settle, contact)  # after the edges that wait already: a bounce comes back at once
 
-    def _settle(self, contact: Contact) -> None:
+    def _settle(self, contact: Contact | PulseMeter) -> None:
         """Take what is settled now, and come back when the debounce has run out."""
         now_s = self._mono_s()
         found: list[Reading] = contact.tick(now_s)
         if found:
             self._take(list(found))
+        if found and isinstance(contact, PulseMeter):
+            self._counted(contact)
         if (due_s := contact.due_s) is not None:
             self._loop.call_later(max(0.0, due_s - now_s), self._settle, contact)
 
@@ -63,6 +69,8 @@ class Local:
             if pin.known and (again or not contact.known):
                 contact.level(pin.level, now_s)
                 self._settle(contact)
+            elif isinstance(contact, PulseMeter):
+                self._settle(contact)  # its flow falls while nothing comes
 
     def safe(self, when: When) -> None:
         """One stuck output does not keep the others from their safe state."""

@@ -5,7 +5,7 @@ asks more than PLAN_MAX of it would get every reading late, so it is a mistake a
 """
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path as FilePath
 
@@ -13,7 +13,7 @@ from drivers import device_file, registers
 from drivers.device_file import DeviceFile, DeviceFileError, Point
 from gateway.site_lines import Path
 from gateway.site_reader import UNREAD, Mistake, quoted
-from gateway.site_tables import FAMILIES, LINE_NOT_GIVEN, Bus, Device, Sensor, SiteFile
+from gateway.site_tables import FAMILIES, LINE_NOT_GIVEN, PULSE_POINTS, Bus, Device, Sensor, SiteFile
 
 PLAN_MAX = 0.8  # of a line's time; the rest is for retries, silent units and outputs
 THINK_S = 0.01  # what a unit takes to answer, as the arithmetic assumes
@@ -48,8 +48,8 @@ def _loaded(path: FilePath, changed_ns: int) -> DeviceFile:
 
 
 def is_polled(file: SiteFile, sensor: Sensor) -> bool:
-    """Whether its point is one of a device."""
-    return isinstance(file.device, dict) and sensor.source in file.device
+    """Whether its point is one of a device, or of a pulse meter."""
+    return any(isinstance(tables, dict) and sensor.source in tables for tables in (file.device, file.pulse))
 
 
 def device_point(file: SiteFile, name: str) -> tuple[DeviceFile | None, Point | None]:
@@ -69,6 +69,8 @@ def fixed_kind(file: SiteFile, sensor: Sensor) -> str | None:
     """The kind that follows from the point, "" for some contact, None for no such point."""
     if not is_polled(file, sensor):
         return FAMILIES.get(sensor.family)
+    if isinstance(file.pulse, dict) and sensor.source in file.pulse:
+        return PULSE_POINTS.get(sensor.point.partition(":")[2])
     _, point = device_point(file, sensor.point)
     if point is None or point.kind == "setting":
         return None
@@ -78,11 +80,13 @@ def fixed_kind(file: SiteFile, sensor: Sensor) -> str | None:
 def device_rules(file: SiteFile) -> Iterator[Mistake]:
     if not isinstance(file.device, dict) or not isinstance(file.bus, dict):
         return
+    for name in file.pulse if isinstance(file.pulse, dict) else ():
+        yield from _name_rules(file, name, "pulse")
     taken: dict[tuple[str, int], str] = {}
     for name, device in file.device.items():
         if device is UNREAD:
             continue
-        yield from _name_rules(file, name)
+        yield from _name_rules(file, name, "device")
         yield from _bus_rules(file, name, device)
         yield from _model_rules(name, device)
         if device.bus is UNREAD or device.address is UNREAD:
@@ -97,10 +101,12 @@ def device_rules(file: SiteFile) -> Iterator[Mistake]:
             yield from _line_rules(file, name, bus)
 
 
-def _name_rules(file: SiteFile, name: str) -> Iterator[Mistake]:
-    if name in file.bus or name in ("gpio", "model"):
-        what = "which is a bus" if name in file.bus else "which means something else"
-        yield Mistake(("device", name), f"{quoted(name)}, {what}", "a name of its own", "rename it")
+def _name_rules(file: SiteFile, name: str, sort: str) -> Iterator[Mistake]:
+    others: dict[str, Mapping[str, object]] = {"bus": file.bus, "device": file.device if sort == "pulse" else {}}
+    taken = next((other for other, tables in others.items() if name in tables), "")
+    if taken or name in ("gpio", "model"):
+        what = f"which is a {taken}" if taken else "which means something else"
+        yield Mistake((sort, name), f"{quoted(name)}, {what}", "a name of its own", "rename it")
 
 
 def _bus_rules(file: SiteFile, name: str, device: Device) -> Iterator[Mistake]:

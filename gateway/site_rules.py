@@ -16,7 +16,7 @@ from drivers.kinds import KINDS
 from gateway.site_devices import device_point, fixed_kind, is_polled
 from gateway.site_lines import Path
 from gateway.site_reader import UNREAD, Mistake, dotted, found, one_of, quoted
-from gateway.site_tables import FAMILIES, WIRINGS, Queue, Sensor, SiteFile
+from gateway.site_tables import FAMILIES, PULSE_POINTS, WIRINGS, Queue, Sensor, SiteFile
 
 E = TypeVar("E")
 
@@ -95,7 +95,8 @@ def pin_rules(file: SiteFile) -> Iterator[Mistake]:
     """One point has one role; a pin is either read or driven."""
     sensors = [(s.point, ("sensor", name, "from")) for name, s in entries(file.sensor) if read(s, "point")]
     outputs = [(o.to, ("output", name, "to")) for name, o in entries(file.output) if read(o, "to")]
-    yield from twice([*sensors, *outputs], "point")
+    pulses = [(p.pin, ("pulse", name, "pin")) for name, p in entries(file.pulse) if read(p, "pin")]
+    yield from twice([*sensors, *outputs, *pulses], "point")
 
 
 def output_rules(file: SiteFile) -> Iterator[Mistake]:
@@ -211,6 +212,11 @@ def _point_rules(file: SiteFile, sensor: Sensor, where: Path) -> Iterator[Mistak
         if not _PIN.fullmatch(sensor.point):
             expected = "a pin from gpio:0 to gpio:27 (BCM numbers)"
             yield Mistake(where, quoted(sensor.point), expected, 'write for example from = "gpio:17"')
+        return
+    if is_polled(file, sensor) and isinstance(file.pulse, dict) and source in file.pulse:
+        if point not in PULSE_POINTS:
+            points = [f"{source}:{name}" for name in PULSE_POINTS]
+            yield Mistake(where, quoted(sensor.point), one_of(points), f"write for example {quoted(points[0])}")
         return
     if is_polled(file, sensor):
         device, found_point = device_point(file, sensor.point)

@@ -16,6 +16,7 @@ from gateway.site_types import (
     Address,
     Broker,
     Code,
+    CubicMetres,
     Days,
     Deadband,
     Drive,
@@ -26,11 +27,13 @@ from gateway.site_types import (
     Label,
     Limits,
     Line,
+    Litres,
     Megabytes,
     Milliseconds,
     Minutes,
     Model,
     Name,
+    Pin,
     Point,
     Port,
     Region,
@@ -105,6 +108,20 @@ class Device(Table, frozen=True, rename={"name": "key"}):
     poll_s: SomeSeconds | None = None
     silent_s: SomeSeconds | None = None
     expect: dict[SettingName, Code] = {}
+
+
+PULSE_POINTS = {"flow": "flow", "total": "total"}
+"""Points of a pulse meter -> their kinds."""
+
+
+class Pulse(Table, frozen=True, rename={"name": "key"}):
+    """A meter that closes a contact for each `litres`. start_m3: what it showed when it was connected."""
+
+    name: Annotated[str, KEY]
+    pin: Pin
+    litres: Litres
+    debounce_ms: Milliseconds = 20
+    start_m3: CubicMetres = 0.0
 
 
 class Report(Table, frozen=True):
@@ -305,6 +322,7 @@ class SiteFile(Table, frozen=True):
     clock: ClockSettings = ClockSettings()
     bus: dict[Name, Bus] = {}
     device: dict[Name, Device] = {}
+    pulse: dict[Name, Pulse] = {}
     sensor: dict[SensorId, Sensor] = {}
     output: dict[Name, Output] = {}
     alarm: dict[Name, Alarm] = {}

@@ -89,6 +89,16 @@ Point = Annotated[
         extra={"example": '"n1:flow1"'},
     ),
 ]
+Pin = Annotated[
+    str,
+    Meta(
+        pattern=r"\Agpio:(1?[0-9]|2[0-7])\Z",
+        description="a pin from gpio:0 to gpio:27 (BCM numbers)",
+        extra={"example": '"gpio:4"'},
+    ),
+]
+Litres = Annotated[float, Meta(ge=0.001, le=10_000, description="litres, 0.001 to 10000", extra={"example": "10"})]
+CubicMetres = Annotated[float, Meta(ge=0, le=1e9, description="cubic metres, from 0", extra={"example": "1234.5"})]
 Drive = Annotated[
     str,
     Meta(

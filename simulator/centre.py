@@ -21,6 +21,7 @@ from simulator.load import Load, kiosk_facts, node_facts
 from simulator.modbus_side import FAULTS as MODBUS_FAULTS
 from simulator.modbus_side import ModbusDevice, ModbusSide, SimUnit
 from simulator.pin_server import PinServer
+from simulator.reed import Reed
 from simulator.scenario import Scenario, ScenarioError
 from simulator.truth import Truth
 
@@ -66,6 +67,7 @@ class Centre:
         self._points: dict[str, NodePoints] = {}
         self._units: dict[str, SimUnit] = {}
         self._polled = {s.point: s for s in site.sensors.values() if s.source in site.devices}
+        self._reeds = {name: Reed(pulse) for name, pulse in site.pulses.items()}
         self.lines = {bus.name: self._make_line(bus) for bus in site.buses.values()}
         self._faults = Schedule(scenario.own_faults, list(self.lines), seed)
         self._loads = self._make_loads()
@@ -73,6 +75,8 @@ class Centre:
     def __enter__(self) -> Self:
         for report in self.building.levels():
             self._pin(report)
+        for reed in self._reeds.values():
+            self.pins.set(reed.gpio, 1)
         self.truth.flush()
         self.pins.open()
         for line in self.lines.values():
@@ -134,6 +138,9 @@ class Centre:
                     self._device(said.source).offer([ticket_fact(said)])
         for load in self._loads:
             load.tick(now_s)
+        for reed in self._reeds.values():
+            if (closed := reed.tick(now_s)) is not None:
+                self.pins.set(reed.gpio, int(not closed))
 
     def _measure(self, report: Report) -> None:
         """Into the registers of a polled unit; the truth is what they now say to whoever asks."""
@@ -162,6 +169,8 @@ class Centre:
             self._pin(report)
         elif source in self._units:
             self._measure(report)
+        elif source in self._reeds and report.point.endswith(":flow"):
+            self._reeds[source].flow_m3s = float(report.value)
 
     def _pin(self, report: Report) -> None:
         """A closed contact pulls its pin low; in the safe wiring a healthy contact is closed."""

@@ -157,8 +157,9 @@ def test_the_valve_pin_the_gateway_drives_stops_the_water_on_the_node(night: Cal
     flows = [row["value"] for row in one.truth() if row["sensor"] == "basement/main/flow"]
     assert max(flows) == 80e-6
     assert flows[-1] == 0.0
-    # rope wet: its normally closed contact is open, so high; the idle cord and door are open to ground too
-    assert levels == {"in 17": "1", "in 18": "1", "in 22": "1"}
+    # rope wet: its normally closed contact is open, so high; the idle cord and door are open to ground too, and so is
+    # the pulse meter's contact now that no water runs
+    assert levels == {"in 4": "1", "in 17": "1", "in 18": "1", "in 22": "1"}
 
 
 def test_a_pulled_plug_ends_the_port_and_a_new_one_takes_its_name(night: Callable[..., Night]) -> None:
