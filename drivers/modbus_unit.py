@@ -46,7 +46,8 @@ class Unit:
     """A device of the site file. names: the points that become readings. outputs: those that are driven, and read back.
 
     expect: by setting, before the device file's own.
-    wrong: {setting: (found, expected)} now. offline: it missed MISSES_MAX times and is asked with back-off.
+    settings: as found last. wrong: {setting: (found, expected)} now.
+    offline: it missed MISSES_MAX times and is asked with back-off.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Unit:
         self._wanted: dict[str, Write] = {}
         self._asked = set(self.names)
         self._contacts: dict[str, object] = {}
+        self._first: dict[str, int] = {}  # settings nobody expects anything of must stay what they were
         self._settings = {
             name: setting
             for name, setting in self.device.setting.items()
@@ -196,8 +198,8 @@ class Unit:
             found = int(registers.decode_raw(self.device, point, image))
             expected = self.expect.get(name, setting.expect)
             if expected is None:
-                expected = self.settings.get(name, found)  # what it was when we first saw it
-            self.settings.setdefault(name, expected)
+                expected = self._first.setdefault(name, found)
+            self.settings[name] = found
             told = self.wrong.get(name, (expected, expected))[0]
             if found != told:
                 data: dict[str, object] = {"value": found, "setting": name, "expected": expected, "was": told}

@@ -153,6 +153,7 @@ class ModbusUnit(Struct, kw_only=True):
     refused: Annotated[str, Meta(description="the last request it answered with an exception")]
     rewritten: Annotated[Count, Meta(description="outputs that were found otherwise than they were put")]
     silent_s: Some | None
+    settings: Annotated[dict[str, int], Meta(description="as they were read last")]
     wrong: dict[str, list[int]]
 
 

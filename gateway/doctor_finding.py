@@ -29,6 +29,7 @@ class UnitFacts(msgspec.Struct):
     doubled: int
     refused: str
     silent_s: float | None
+    settings: dict[str, int]
     wrong: dict[str, tuple[int, int]]
 
 

@@ -212,5 +212,6 @@ def _unit_facts(unit: Unit, now_s: float) -> Json:
         "bad": counts.bad, "silent": counts.silent, "late": counts.late, "doubled": counts.doubled,
         "refused": unit.refused, "rewritten": counts.rewritten,
         "silent_s": round(now_s - unit.heard_s, 1) if math.isfinite(unit.heard_s) else None,
+        "settings": dict(unit.settings),
         "wrong": {name: list(pair) for name, pair in unit.wrong.items()},
     }  # fmt: skip

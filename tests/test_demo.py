@@ -186,7 +186,7 @@ def test_the_page_shows_what_is_known_in_both_languages():
 def test_the_page_shows_unknown_as_unknown():
     text = page(scene(None))
     assert "没有应答 no answer" in text
-    assert text.count("未知 unknown") == 5  # the gateway, three flow meters, the tickets
+    assert text.count("未知 unknown") == 7  # the gateway, five flow meters, the tickets
     assert "L/min" not in text
     assert "正常 normal" not in text
     assert text.count("?") == 12
@@ -201,7 +201,7 @@ def test_machines_read_one_status_line_each_two_seconds():
     assert lines[0].startswith("  12.0 s  status broker=up gateway=unknown tickets=unknown basement/main/flow=unknown")
     assert lines[0].endswith("packs.health=unknown/unknown/unknown")
     plain.show(scene(status())._replace(s=16.0), [])
-    assert "basement/main/flow=12.00L/min@3.0s kitchen/tap/flow=unknown" in lines[2]
+    assert "basement/main/flow=12.00L/min@3.0s basement/main/meter=unknown" in lines[2]
 
 
 def test_an_alarm_is_told_when_it_comes_and_when_it_goes():

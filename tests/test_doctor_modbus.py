@@ -95,6 +95,7 @@ def test_a_well_line_is_told_unit_by_unit_and_nothing_is_written(line: Line) -> 
     said = looked(line)
     assert said["b1"] == ("ok", "2 of 2 units answer, 0.0 % of the answers are broken ")
     assert said["meter"][0] == "ok" and "address 1 (tuf-2000m)" in said["meter"][1]
+    assert "flow_unit 2, total_unit 0, multiplier 3" in said["meter"][1]
     assert said["io1"][0] == "ok"
     assert line.written == []
 
@@ -169,7 +170,7 @@ def test_a_scan_of_a_bus_that_is_no_modbus_line_is_wrong_use(line: Line, capsys:
 
 def unit_facts(**changed: object) -> UnitFacts:
     facts = {"address": 1, "offline": False, "good": 500, "bad": 0, "late": 0, "doubled": 0, "refused": "",
-             "silent_s": 0.5, "wrong": {}}  # fmt: skip
+             "silent_s": 0.5, "settings": {}, "wrong": {}}  # fmt: skip
     return UnitFacts(**(facts | changed))  # type: ignore[arg-type]
 
 
