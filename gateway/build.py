@@ -31,6 +31,7 @@ from gateway.pending import Pending
 from gateway.pipeline import GPIO, Pipeline, Role
 from gateway.reactions import Plan, Reactions
 from gateway.reader import Reader
+from gateway.site_devices import model_of
 from gateway.storage import StorageThread
 from gateway.store import Store
 from gateway.uplink import Identity, Link, Uplink
@@ -196,7 +197,12 @@ def _meta(site: Site) -> Json:
     queues: Json = {
         q.name: {"name": q.title, "within_min": q.within_min, "share": q.share} for q in site.queues.values()
     }
-    return {
+    devices: Json = {
+        d.name: {"bus": d.bus, "address": d.address, "model": d.model, "serial": d.serial,
+                 "poll_s": d.poll_s or model_of(d).poll_s}
+        for d in site.devices.values()
+    }  # fmt: skip
+    return ({"devices": devices} if devices else {}) | {
         "cfg": site.cfg, "site": site.id, "gateway": site.gateway, "name": site.name, "region": site.region,
         "tz": site.tz, "lang": site.lang, "sensors": sensors, "alarms": alarms,
         "outputs": {o.name: {"kind": o.kind, "travel_s": o.travel_s} for o in site.outputs.values()},

@@ -150,6 +150,16 @@ class MetaSensor(Struct, kw_only=True):
     test_days: Annotated[int, Meta(ge=1)] | None
 
 
+class MetaDevice(Struct, kw_only=True):
+    """A unit on a Modbus line; a sensor's point begins with its name."""
+
+    bus: str
+    address: Annotated[int, Meta(ge=1, le=247)]
+    model: str
+    serial: Annotated[str, Meta(description="of its plate; empty: not told")]
+    poll_s: Annotated[float, Meta(gt=0)]
+
+
 class MetaAlarm(Struct, kw_only=True):
     name: str
     severity: Severity
@@ -197,6 +207,7 @@ class Dictionary(Struct, kw_only=True):
     queues: dict[str, MetaQueue]
     services: dict[str, MetaService]
     windows: dict[str, MetaWindow]
+    devices: Annotated[dict[str, MetaDevice] | UnsetType, Meta(description="left out when there is none")] = UNSET
 
 
 class Latest(Struct, kw_only=True):

@@ -13,6 +13,7 @@ from drivers.modbus_unit import Unit
 from drivers.reading import Fact
 from drivers.serial_line import SerialLine
 from gateway.contract import Json
+from gateway.ports import HeldLine
 
 log = logging.getLogger(__name__)
 
@@ -55,15 +56,14 @@ class Source:
         return f"settings:{unit.name}", {"condition": "settings", "value": said}
 
 
-class ModbusPort:
+class ModbusPort(HeldLine):
     """Serves the Box as gateway/ports.py does. on_facts must not block."""
 
     def __init__(
         self, name: str, line: SerialLine, master: Master, sources: list[Source], loop: asyncio.AbstractEventLoop,
         on_facts: Callable[[list[Fact]], None], mono_s: Callable[[], float], silent_s: float,
     ) -> None:  # fmt: skip
-        self.name = name
-        self.line = line
+        super().__init__(name, line)
         self.link = master
         self.units = sources
         self._loop = loop
@@ -71,11 +71,8 @@ class ModbusPort:
         self._mono_s = mono_s
         self._silent_s = silent_s
         self._timer: asyncio.TimerHandle | None = None
-        self._fd: int | None = None
-        self._error = ""
         self._refused: set[str] = set()
         self.paused = False
-        self.opened = 0
         self.told_silent: bool | None = None
         for source in sources:
             source.unit.wake = self._pump
@@ -89,19 +86,9 @@ class ModbusPort:
         elif self._mono_s() >= self.line.next_try_s:
             self._open()
 
-    def _open(self) -> None:
-        if not self.line.open():
-            if self.line.error != self._error:
-                log.warning("%s: %s", self.name, self.line.error)
-            self._error = self.line.error
-            return
-        if self._error or self.opened:
-            log.info("%s: the line is back", self.name)
-        self._error = ""
-        self.opened += 1
-        self._fd = self.line.fd
+    def _serve(self, fd: int) -> None:
         self.link.reset()
-        self._loop.add_reader(self._fd, self._readable)
+        self._loop.add_reader(fd, self._readable)
         self._pump()
 
     def _readable(self) -> None:
@@ -132,11 +119,6 @@ class ModbusPort:
     def _take(self, facts: list[Fact]) -> None:
         if facts:
             self._on_facts(facts)
-
-    def _lost(self) -> None:
-        self._error = self.line.error or "the line was unplugged"
-        log.warning("%s: %s", self.name, self._error)
-        self.close()
 
     def close(self) -> None:
         if self._timer:

@@ -18,42 +18,18 @@ _UNSENT_MAX = 65_536
 Link = NodeLink | KioskLink
 
 
-class Port:
-    """on_facts gets what the line said, in its order, and must not block."""
+class HeldLine:
+    """A line that is opened again whenever it comes back; an outage is logged when it begins and when it ends.
 
-    def __init__(
-        self,
-        name: str,
-        line: SerialLine,
-        link: Link,
-        loop: asyncio.AbstractEventLoop,
-        on_facts: Callable[[list[Fact]], None],
-        mono_s: Callable[[], float],
-        silent_s: float,
-    ) -> None:
+    _fd: None while closed. Whoever inherits serves the open line from `_serve` on, and closes it in `close`.
+    """
+
+    def __init__(self, name: str, line: SerialLine) -> None:
         self.name = name
         self.line = line
-        self.link = link
-        self._loop = loop
-        self._on_facts = on_facts
-        self._mono_s = mono_s
-        self._fd: int | None = None
-        self._unsent = b""
-        self._reading = False
-        self._error = ""
-        self.paused = False
         self.opened = 0
-        self._silent_s = silent_s
-        self.told_silent: bool | None = None
-
-    def tick(self) -> None:
-        """A few times a second: open what is closed, repeat answers that may have been lost."""
-        if self._fd is None:
-            if self._mono_s() >= self.line.next_try_s:
-                self._open()
-        else:
-            self.link.tick()
-            self._answer()
+        self._fd: int | None = None
+        self._error = ""
 
     def _open(self) -> None:
         if not self.line.open():
@@ -66,6 +42,54 @@ class Port:
         self._error = ""
         self.opened += 1
         self._fd = self.line.fd
+        self._serve(self._fd)
+
+    def _lost(self) -> None:
+        self._error = self.line.error or "the line was unplugged"
+        log.warning("%s: %s", self.name, self._error)
+        self.close()
+
+    def _serve(self, fd: int) -> None:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        raise NotImplementedError
+
+
+class Port(HeldLine):
+    """on_facts gets what the line said, in its order, and must not block."""
+
+    def __init__(
+        self,
+        name: str,
+        line: SerialLine,
+        link: Link,
+        loop: asyncio.AbstractEventLoop,
+        on_facts: Callable[[list[Fact]], None],
+        mono_s: Callable[[], float],
+        silent_s: float,
+    ) -> None:
+        super().__init__(name, line)
+        self.link = link
+        self._loop = loop
+        self._on_facts = on_facts
+        self._mono_s = mono_s
+        self._unsent = b""
+        self._reading = False
+        self.paused = False
+        self._silent_s = silent_s
+        self.told_silent: bool | None = None
+
+    def tick(self) -> None:
+        """A few times a second: open what is closed, repeat answers that may have been lost."""
+        if self._fd is None:
+            if self._mono_s() >= self.line.next_try_s:
+                self._open()
+        else:
+            self.link.tick()
+            self._answer()
+
+    def _serve(self, fd: int) -> None:
         self._unsent = b""
         self._listen(not self.paused)
         self.link.tick()
@@ -115,11 +139,6 @@ class Port:
             self._loop.add_writer(self._fd, self._answer)
         else:
             self._loop.remove_writer(self._fd)
-
-    def _lost(self) -> None:
-        self._error = self.line.error or "the line was unplugged"
-        log.warning("%s: %s", self.name, self._error)
-        self.close()
 
     def close(self) -> None:
         if self._fd is not None:

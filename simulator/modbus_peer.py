@@ -107,7 +107,7 @@ class Peer:
         self._units = units
         self.faults = faults
         self._close: list[Callable[[], None]] = []
-        self.asked = 0
+        self.asked_s: dict[tuple[int, int], list[float]] = {}  # (unit, first register) -> when it was read
 
     async def start(self) -> None:
         baud, frame = self._line.split()
@@ -123,7 +123,9 @@ class Peer:
         self._close = [self.wire.close, ours.close, theirs.close]
 
     def _packet(self, sending: bool, data: bytes) -> bytes:
-        self.asked += not sending
+        if not sending and len(data) >= 4:
+            key = (data[0], int.from_bytes(data[2:4], "big"))
+            self.asked_s.setdefault(key, []).append(asyncio.get_running_loop().time())
         if sending and data and data[0] not in self._units:
             return b""  # the server would answer for a unit that is not there; on a line nobody does
         return self.faults.packet(sending, data)

@@ -95,9 +95,6 @@ def _data(area: str, words: list[int]) -> bytes:
 class ModbusSide:
     """All units of a line, as simulator/hardware.py's Line wants a side. faults: names out of FAULTS."""
 
-    undurable = 0
-    boot = 1
-
     def __init__(self, units: Iterable[SimUnit], mono_ms: Callable[[], int]) -> None:
         self.units = {unit.name: unit for unit in units}
         self.faults: set[str] = set()

@@ -12,7 +12,6 @@ class Reed:
     def __init__(self, pulse: Pulse) -> None:
         self.gpio = int(pulse.pin.partition(":")[2])
         self.flow_m3s = 0.0
-        self.pulses = 0
         self._m3 = pulse.litres / 1000
         self._run_m3 = 0.0
         self._now_s: float | None = None
@@ -30,6 +29,5 @@ class Reed:
         if self._run_m3 < self._m3:
             return None
         self._run_m3 -= self._m3
-        self.pulses += 1
         self._open_s = now_s + CLOSED_S
         return True
