@@ -98,6 +98,13 @@ class Setting(Struct, frozen=True, forbid_unknown_fields=True):
     guards: list[str] = []
 
 
+class Health(Struct, frozen=True, forbid_unknown_fields=True):
+    """The unit's own word that it cannot measure: while a bit of `mask` is set in `point`, its readings are faults."""
+
+    point: str
+    mask: Annotated[int, Meta(ge=1, le=0xFFFF_FFFF)]
+
+
 class Golden(Struct, frozen=True, forbid_unknown_fields=True):
     """Registers of a real device and what its source says they mean; values in SI units.
 
@@ -136,6 +143,7 @@ class DeviceFile(Struct, frozen=True, forbid_unknown_fields=True):
     max_registers: Annotated[int, Meta(ge=1, le=125)] = 32
     bridge: Annotated[int, Meta(ge=0, le=100)] = 0
     setting: dict[Name, Setting] = {}
+    health: Health | None = None
 
     def named(self) -> "DeviceFile":
         """With each point's own name in it."""
@@ -234,6 +242,8 @@ def _sense(device: DeviceFile) -> Iterator[str]:
         for key, named in (("point", setting.point), *(("guards", guarded) for guarded in setting.guards)):
             if named not in device.point:
                 yield f"setting.{name}.{key}: found {named!r}, expected a point of this file; name one"
+    if device.health and device.health.point not in device.point:
+        yield f"health.point: found {device.health.point!r}, expected a point of this file; name one"
     for index, golden in enumerate(device.golden):
         for name in golden.values:
             if name not in device.point:

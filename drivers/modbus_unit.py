@@ -79,6 +79,7 @@ class Unit:
             for name, setting in self.device.setting.items()
             if not setting.guards or self._asked & set(setting.guards)
         }
+        self._ill = False  # by its own word, as it was read last
         self._batches = registers.batches(
             self.device, self._with_helpers([point[name] for name in (*self.names, *self.outputs)])
         )
@@ -92,6 +93,8 @@ class Unit:
     def _with_helpers(self, points: list[Point]) -> list[Point]:
         """The points, and those whose values theirs need, each once."""
         found = {point.name: point for point in points}
+        if self.device.health and points:
+            found.setdefault(self.device.health.point, self.device.point[self.device.health.point])
         for point in points:
             for helper in registers.helpers(self.device, point):
                 found.setdefault(helper.name, helper)
@@ -212,6 +215,7 @@ class Unit:
 
     def _readings(self, batch: Batch, image: Image, now_s: float) -> list[Fact]:
         facts: list[Fact] = []
+        self._look_after(image)
         for point in batch.points:
             if write := self._wanted.get(point.name):
                 self._compare(write, image)
@@ -221,12 +225,18 @@ class Unit:
                 value, quality = registers.decode(self.device, point, image)
             except KeyError:  # a helper ended up in another read; two reads are never mixed
                 value, quality = math.nan, FAULT
-            if quality == GOOD and self._untrusted(point.name):
+            if quality == GOOD and (self._untrusted(point.name) or (self._ill and point.kind != "status")):
                 quality = FAULT
             urgent = point.kind == "contact" and self._contacts.get(point.name) != value
             self._contacts[point.name] = value
             facts.append(Reading(f"{self.name}:{point.name}", value, now_s, quality=quality, urgent=urgent))
         return facts
+
+    def _look_after(self, image: Image) -> None:
+        if health := self.device.health:
+            point = self.device.point[health.point]
+            if (point.area, registers.wire(self.device, point)) in image:
+                self._ill = bool(int(registers.decode_raw(self.device, point, image)) & health.mask)
 
     def _untrusted(self, name: str) -> bool:
         return any(not self._settings[wrong].guards or name in self._settings[wrong].guards for wrong in self.wrong)

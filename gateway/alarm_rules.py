@@ -68,6 +68,8 @@ def _test_rules(condition: Condition, sensor: Sensor, kind: str, where: Path) ->
         if sensor.silent_s is None:
             do = f"add silent_s = 120 to the sensor {quoted(condition.sensor)}"
             yield Mistake(where, text, "a sensor with silent_s", do)
+    elif kind == "status":
+        yield Mistake(where, text, "a contact or a number", "name another sensor: a status is told, and never alarms")
     elif not words.is_contact:
         yield from _comparison_rules(condition, sensor, kind, where)
     elif condition.word in LOOP_WORDS:

@@ -188,6 +188,8 @@ def bus_plan(file: SiteFile, bus: str) -> list[Part]:
         except DeviceFileError:
             continue
         points = {point.name: point for point in _points(file, name, model)}
+        if model.health and points:
+            points[model.health.point] = model.point[model.health.point]
         for point in list(points.values()):
             points |= {helper.name: helper for helper in registers.helpers(model, point)}
         batches = registers.batches(model, points.values())

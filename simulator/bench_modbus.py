@@ -28,7 +28,7 @@ from simulator.modbus_peer import Faults, Peer
 from simulator.modbus_side import SimUnit
 
 UNITS, DEAD, NOISY, NOISE = 16, (3, 8, 13), 5, 0.3
-LINE, POLL_S = "9600 8N1", 1.2  # 0.73 of the line's time: a full plan is 0.8
+LINE, POLL_S = "9600 8N1", 1.9  # 0.75 of the line's time: a full plan is 0.8
 SETTLE_S, WINDOW_S = 25.0, 60.0
 START_S = 20.0
 _FLOW_AT = 0  # the register on the wire where the read of flow and total begins

@@ -21,6 +21,7 @@ _AREAS = {
     "coil": DataType.BITS, "discrete": DataType.BITS, "holding": DataType.REGISTERS, "input": DataType.REGISTERS,
 }  # fmt: skip
 _READS = {"coil": 1, "discrete": 2, "holding": 3, "input": 4}
+_REQUEST_BYTES = 8
 PACE_S = 0.002  # bytes are handed on in bites of about this length
 
 
@@ -123,7 +124,7 @@ class Peer:
         self._close = [self.wire.close, ours.close, theirs.close]
 
     def _packet(self, sending: bool, data: bytes) -> bytes:
-        if not sending and len(data) >= 4:
+        if not sending and len(data) == _REQUEST_BYTES:  # the hook sees what has come so far, again and again
             key = (data[0], int.from_bytes(data[2:4], "big"))
             self.asked_s.setdefault(key, []).append(asyncio.get_running_loop().time())
         if sending and data and data[0] not in self._units:

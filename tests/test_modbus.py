@@ -176,6 +176,20 @@ def test_a_changed_setting_is_an_event_once_and_its_values_are_faults() -> None:
     assert readings(line.facts, "meter:flow")[-1].quality == GOOD
 
 
+def test_a_meter_that_says_it_cannot_measure_gives_faults_until_it_can() -> None:
+    slave = Slave(1, tuf_image(0.0))
+    line = Line([tuf("meter", 1, names=("flow", "error"))], [slave])
+    assert {r.quality for r in readings(line.run(3), "meter:flow")} == {GOOD}
+    put(TUF, slave.image, error=1)
+    line.run(1.5)
+    facts = line.run(3)
+    assert {r.quality for r in readings(facts, "meter:flow")} == {FAULT}
+    assert {(r.value, r.quality) for r in readings(facts, "meter:error")} == {("no transducer", GOOD)}
+    put(TUF, slave.image, error=0)
+    line.run(1.5)
+    assert {r.quality for r in readings(line.run(3), "meter:flow")} == {GOOD}
+
+
 def io_line(**more: float) -> tuple[Line, Slave, Unit]:
     image = {(area, at): 0 for area in ("coil", "discrete") for at in range(8)}
     unit = Unit("io1", 1, IO, ["di1"], 0.5, outputs=["do1"])

@@ -267,3 +267,16 @@ def test_readings_keep_their_kind_on_the_way(night: Callable[..., Night]) -> Non
     kinds = {key: type(value) for key, value in one.true_facts().items()}
     assert {key: type(value) for key, value in one.gateway.durable.items()} == kinds
     assert set(kinds.values()) == {float, bool, str}
+
+
+def test_a_fault_of_units_begins_and_ends_on_a_modbus_line_and_is_refused_on_any_other(
+    night: Callable[..., Night],
+) -> None:
+    one = night('[[fault]]\ndo = "dead"\non = "b1"\nat_s = 1\nfor_s = 1')
+    side = one.centre.lines["b1"].device.side
+    one.run(1.5)
+    assert side.faults == {"dead"}
+    one.run(1)
+    assert side.faults == set()
+    with pytest.raises(ScenarioError, match="found twin on 'n1', a node; expected a modbus line"):
+        night('[[fault]]\ndo = "twin"\non = "n1"\nat_s = 1')

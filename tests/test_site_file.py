@@ -362,7 +362,7 @@ def test_check_counts_what_a_good_file_has(capsys):
     assert run_check(str(DEMO)) == 0
     cfg = load(DEMO).cfg
     counts = "4 buses, 1 device, 1 pulse meter, 11 sensors, 2 outputs, 3 alarms, 2 reactions, 1 queue"
-    talk = "b1 talks 0.06 s in each second"
+    talk = "b1 talks 0.09 s in each second"
     assert capsys.readouterr() == (f"{DEMO}: OK, demo-centre-a, cfg {cfg}: {counts}; {talk}\n", "")
 
 
