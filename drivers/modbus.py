@@ -20,7 +20,8 @@ from drivers.registers import Batch
 RETRIES = 2
 SPARE_SHARE = 0.05  # of the line's time, for retries and for units that are offline
 SPARE_MAX_S = 1.0  # saved up while all is well
-QUIET_S = 0.03  # an answer that stops in the middle for so long has ended; USB adapters hold bytes back for 16 ms
+ADAPTER_S = 0.016  # a USB adapter holds bytes back for so long
+QUIET_S = 0.03
 GAP_FAST_S = 0.00175  # above 19,200 Bd the 3.5 characters are fixed (Modbus over serial line 1.02, 2.5.1.1)
 BUFFER_MAX = 512
 _READ = {"coil": 1, "discrete": 2, "holding": 3, "input": 4}
@@ -34,6 +35,11 @@ class Timing(NamedTuple):
     char_s: float
     gap_s: float
     timeout_s: float
+
+    @property
+    def quiet_s(self) -> float:
+        """An answer that stops in the middle for so long has ended."""
+        return max(QUIET_S, ADAPTER_S + 3.5 * self.char_s)
 
     @classmethod
     def of(cls, line: str, timeout_ms: float, gap_ms: float | None = None) -> "Timing":
@@ -175,7 +181,7 @@ class Master:
     def due_s(self, now_s: float) -> float:
         """When `next` or `tick` has something to do, inf for never."""
         if self._asked:
-            broken_s = self._quiet_from_s + QUIET_S if self._buffer else math.inf
+            broken_s = self._quiet_from_s + self.timing.quiet_s if self._buffer else math.inf
             return min(self._asked.until_s, broken_s)
         ready_s = self._quiet_from_s + self.timing.gap_s
         if self._retry or any(unit.hurried for unit in self.units):
@@ -191,7 +197,7 @@ class Master:
         """Bytes that came, and the facts that they complete."""
         if self._asked is None:
             self.strays += len(data)
-            if self._last and now_s < self._quiet_from_s + QUIET_S:
+            if self._last and now_s < self._quiet_from_s + self.timing.quiet_s:
                 self._last.counts.doubled += 1
             self._quiet_from_s = now_s
             return []
@@ -274,7 +280,7 @@ class Master:
         asked = self._asked
         if asked is None:
             return []
-        if self._buffer and now_s >= self._quiet_from_s + QUIET_S:
+        if self._buffer and now_s >= self._quiet_from_s + self.timing.quiet_s:
             return self._broken(asked, now_s)
         if now_s >= asked.until_s:
             self._failed(asked, now_s, silent=True)

@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
         say = Words(args.lang or LANGUAGES[0])
         return _report(_site_mistakes(errors, say), [say("name.site")], args.json, say)
     say = Words(args.lang or site.lang)
-    names = [say("name.gateway"), say("name.database"), *site.buses, *site.sensors]
+    names = [say("name.gateway"), say("name.database"), *site.buses, *site.devices, *site.sensors]
     if args.walk:
         shown = sys.stderr if args.json else sys.stdout
         with _Keys() as keys:

@@ -63,6 +63,23 @@ def test_the_line_is_quiet_for_three_and_a_half_characters_between_frames() -> N
     assert Timing.of("115200 8N1", 300).gap_s == 0.00175
 
 
+@pytest.mark.parametrize("speed", ["300 8N1", "1200 8E1", "19200 8N1", "115200 8N1"])
+def test_a_slow_line_is_not_taken_for_a_broken_answer(speed: str) -> None:
+    """Each character comes by itself, as on a port without a buffer."""
+    timing = Timing.of(speed, 300)
+    unit, slave = tuf("meter", 1), Slave(1, tuf_image())
+    master, now_s = Master([unit], timing, 0.0), 1.0
+    for _ in range(2):
+        while not (frame := master.next(now_s)):
+            now_s += 0.001
+        now_s += len(frame) * timing.char_s + 0.005
+        for byte in slave.answer(frame):
+            now_s += timing.char_s
+            master.tick(now_s)
+            master.feed(bytes([byte]), now_s)
+    assert (unit.counts.good, unit.counts.bad, unit.counts.silent) == (2, 0, 0)
+
+
 def test_a_silent_unit_is_offline_after_three_tries_and_then_asked_ever_more_rarely() -> None:
     dead = Slave(2, tuf_image(), dead=True)
     units = [tuf("meter", 1), tuf("gone", 2)]
