@@ -103,13 +103,14 @@ def test_a_unit_that_returns_is_read_again_and_its_settings_are_looked_at() -> N
 
 
 def test_dead_and_noisy_units_leave_the_others_their_period_even_on_a_full_line() -> None:
+    """Asked for more than it can carry, the line shows what the dead take: beside it, the same line without them."""
+
     def median_period(bad: bool) -> float:
-        dice = random.Random(7)
-        slaves = [Slave(address, tuf_image()) for address in range(1, 17)]
+        slaves = [Slave(address, tuf_image()) for address in range(1 if bad else 4, 17)]
         if bad:
             for slave in slaves[:3]:
                 slave.dead = True
-            slaves[3].spoil = noisy(dice, 0.3)
+            slaves[3].spoil = noisy(random.Random(7), 0.3)
         line = Line([tuf(f"m{s.address}", s.address, 0.2) for s in slaves], slaves)
         line.run(60)  # the first minute finds out who is there
         found = sorted(periods(line.run(120), "m9:flow"))
