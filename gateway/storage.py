@@ -1,7 +1,7 @@
-"""The one thread that owns the writing connection: groups commits and reports back what is durable.
+"""What owns the writing connection: groups commits and reports back what is durable.
 
-A disk that stalls or fails only makes this thread wait and try again; the loop goes on, acknowledges nobody, and stops
-reading its ports when too much waits.
+A disk that stalls or fails only makes it wait and try again; the loop goes on, acknowledges nobody, and stops reading
+its ports when too much waits. `Storage` is the work, round by round; `StorageThread` is the one thread that turns it.
 """
 
 import logging
@@ -38,8 +38,11 @@ class Broken(NamedTuple):
     why: str
 
 
-class StorageThread:
-    """on_stored and on_trouble are called in this thread and must only queue. mono_s may be called from any thread."""
+class Storage:
+    """on_stored and on_trouble are called by whoever turns the rounds and must only queue.
+
+    mono_s may be called from any thread.
+    """
 
     def __init__(
         self,
@@ -56,43 +59,45 @@ class StorageThread:
         self._works: list[Work] = []
         self._confirms: list[Confirm] = []
         self._confirms_since_s = 0.0
+        self._attempts = 0  # of the commit that the disk does not take
         self._upkept_s = mono_s()
         self._closing = False
         self.alive_s = mono_s()
         self.busy_since_s: float | None = None  # a commit that does not return shows here
         self.fault: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name="storage", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
 
     def put(self, item: Work | Confirm | Broken) -> None:
         """From any thread. The loop bounds what it puts by what it has not seen stored."""
         self._queue.put(item)
 
-    def close(self, timeout_s: float) -> bool:
-        """Commit what was put and close the file; False when that took too long."""
-        self._queue.put(None)
-        self._thread.join(timeout_s)
-        return not self._thread.is_alive() and self.fault is None
+    @property
+    def finished(self) -> bool:
+        """It was told to end and nothing is left to commit."""
+        return self._closing and not self._works and self._queue.empty()
 
-    def _run(self) -> None:
-        try:
-            while not (self._closing and not self._works and self._queue.empty()):
-                self._collect()
-                self._commit()
-                self._upkeep()
-                self.alive_s = self._mono_s()
-            self._store.close()
-        except BaseException as error:
-            self.fault = error
-            log.exception("the storage thread ended")
-            self._on_trouble(f"storage ended: {error}")
+    def round(self) -> float:
+        """Take what was put, commit it, do the upkeep. Seconds to wait before the next round, 0 when the disk is well.
+
+        While a commit is tried again nothing further is taken.
+        """
+        if not self._attempts:
+            self._collect()
+        rest_s = self._commit()
+        if not rest_s:
+            self._upkeep()
+        self.alive_s = self._mono_s()
+        return rest_s
+
+    def end(self) -> None:
+        self._store.close()
+
+    def failed(self, error: BaseException) -> None:
+        """Nothing is stored any more: the watchdog must see it."""
+        self.fault = error
+        self._on_trouble(f"storage ended: {error}")
 
     def _collect(self) -> None:
-        """Wait for the first, then take what else is there."""
         try:
-            self._take(self._queue.get(timeout=1.0))
             for _ in range(_GROUP_MAX):
                 self._take(self._queue.get_nowait())
         except queue.Empty:
@@ -110,29 +115,42 @@ class StorageThread:
                 self._confirms_since_s = self._mono_s()
             self._confirms.append(item)
 
-    def _commit(self) -> None:
+    def _commit(self) -> float:
+        """One try: 0 when there is nothing left to commit, else how long the disk is left alone."""
         overdue = self._confirms and self._mono_s() - self._confirms_since_s >= _CONFIRM_WAIT_S
         if not (self._works or overdue or (self._closing and self._confirms)):
-            return
-        attempt = 0
-        while True:
+            return 0.0
+        if self.busy_since_s is None:
             self.busy_since_s = self._mono_s()
-            try:
-                self._store.commit(self._works, self._confirms)
-                break
-            except StoreStalled as error:
-                if self._closing and attempt >= len(_RETRY_S):
-                    raise
-                self._wait(attempt, str(error))
-            except StoreCorrupt as error:
-                self._renew(Broken(self._store.generation, str(error)))
-            attempt += 1
+        try:
+            self._store.commit(self._works, self._confirms)
+        except StoreStalled as error:
+            return self._stalled(error)
+        except StoreCorrupt as error:
+            self._renew(Broken(self._store.generation, str(error)))
+            self._attempts += 1
+            return _RETRY_S[0]
+        self._committed()
+        return 0.0
+
+    def _committed(self) -> None:
         self.busy_since_s = None
-        if attempt:
-            log.warning("the disk takes it again after %d tries", attempt)
+        if self._attempts:
+            log.warning("the disk takes it again after %d tries", self._attempts)
             self._on_trouble(self._store.trouble)
+        self._attempts = 0
         works, self._works, self._confirms = self._works, [], []
         self._on_stored(Stored(works, self._store.heads(), self._store.epoch, self._store.generation))
+
+    def _stalled(self, error: StoreStalled) -> float:
+        if self._closing and self._attempts >= len(_RETRY_S):
+            raise error
+        if self._attempts == 0:
+            log.error("the disk does not take it: %s; keeping it and trying again", error)
+            self._on_trouble(str(error))
+        rest_s = _RETRY_S[min(self._attempts, len(_RETRY_S) - 1)]
+        self._attempts += 1
+        return rest_s
 
     def _renew(self, broken: Broken) -> None:
         """A reader may still speak of the file that was set aside already."""
@@ -143,13 +161,6 @@ class StorageThread:
         self._on_trouble(self._store.trouble)
         self._on_stored(Stored([], self._store.heads(), self._store.epoch, self._store.generation))
 
-    def _wait(self, attempt: int, why: str) -> None:
-        if attempt == 0:
-            log.error("the disk does not take it: %s; keeping it and trying again", why)
-            self._on_trouble(why)
-        self.alive_s = self._mono_s()
-        threading.Event().wait(_RETRY_S[min(attempt, len(_RETRY_S) - 1)])
-
     def _upkeep(self) -> None:
         if self._mono_s() - self._upkept_s < _UPKEEP_EVERY_S:
             return
@@ -158,3 +169,47 @@ class StorageThread:
             self._store.upkeep()
         except (sqlite3.Error, OSError) as error:  # the next commit meets the same disk and says so
             log.warning("upkeep of the store failed: %s", error)
+
+
+class StorageThread(Storage):
+    """The rounds, turned by a thread of their own."""
+
+    def __init__(
+        self,
+        store: Store,
+        mono_s: Callable[[], float],
+        on_stored: Callable[[Stored], None],
+        on_trouble: Callable[[str], None],
+    ) -> None:
+        super().__init__(store, mono_s, on_stored, on_trouble)
+        self._thread = threading.Thread(target=self._run, name="storage", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self, timeout_s: float) -> bool:
+        """Commit what was put and close the file; False when that took too long."""
+        self._queue.put(None)
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive() and self.fault is None
+
+    def _run(self) -> None:
+        try:
+            rest_s = 0.0
+            while not self.finished:
+                if rest_s:
+                    threading.Event().wait(rest_s)
+                else:
+                    self._await_work()
+                rest_s = self.round()
+            self.end()
+        except BaseException as error:
+            log.exception("the storage thread ended")
+            self.failed(error)
+
+    def _await_work(self) -> None:
+        """Up to a second, so that confirmations, upkeep and the watchdog get their turn."""
+        try:
+            self._take(self._queue.get(timeout=1.0))
+        except queue.Empty:
+            pass
