@@ -22,7 +22,7 @@ from gateway.pipeline import Pipeline
 from gateway.ports import Port
 from gateway.storage import StorageThread, Stored
 from gateway.store import Store
-from gateway.uplink import UplinkThread
+from gateway.uplink import Uplink
 
 if TYPE_CHECKING:
     from gateway.modbus_port import ModbusPort  # which imports pymodbus
@@ -52,7 +52,7 @@ class Parts:
         self.proofs = Proofs([], dict)
         self.local: Local
         self.storage: StorageThread
-        self.uplink: UplinkThread
+        self.uplink: Uplink
 
 
 class Box:
@@ -213,6 +213,7 @@ class Box:
         """What corrects every pack of this boot, sent or not."""
         label = self._parts.wall.label()
         if label.wall is not None:
+            self._pending.clock_known(label)
             data: Json = {"value": label.clock, "boot": label.boot, "mono": round(label.mono, 3)}
             data |= {"wall": round(label.wall, 3), "err_s": label.err_s}
             self._pending.record("events", Record("clock.synced", "clock", label.mono, data), label.mono)
@@ -267,6 +268,7 @@ class Box:
                        "connections": uplink.connections, "acked": uplink.acked},
             "ports": {name: port.facts() for name, port in self._ports.items()},
             "model": parts.pipeline.model_fault,
+            "raw_given_up": self._pending.samples.given_up + parts.store.history.given_up,
         }  # fmt: skip
 
     def state(self) -> Json:
@@ -306,4 +308,4 @@ class Box:
 
 
 def _records(work: Work) -> int:
-    return 1 + sum(draft.records for draft in (*work.drafts, *work.journal))
+    return 1 + sum(draft.records for draft in (*work.drafts, *work.journal)) + sum(g.samples for g in work.samples)

@@ -1,13 +1,14 @@
 """The disk budget: what goes first when room is short, and the gap record that says so.
 
-Order: what the city has confirmed (no loss), health, readings (every second pack, then three of four, then all),
-events, alarms. A pack goes whole or stays; none is rewritten; gap and began records stay.
+Order: raw samples, what the city has confirmed (no loss), one-minute aggregates, health, readings (every second pack,
+then three of four, then all), events, alarms. A pack goes whole or stays; none is rewritten; gap and began stay.
 """
 
 import sqlite3
 from typing import NamedTuple
 
 from gateway.contract import STREAMS, Gap
+from gateway.history import History
 from gateway.schema import CONFIRMED, N_MAX, WAITING, pack_id, pack_name
 
 CHUNK_PACKS = 64
@@ -32,15 +33,16 @@ _STEPS = (
 
 
 class Evicted(NamedTuple):
-    packs: int
+    rows: int  # packs, or rows of the history
     gaps: dict[str, list[Gap]]  # by stream; empty when all of it was confirmed
 
 
 class Budget:
     """Owned by the store; works inside the store's transaction."""
 
-    def __init__(self, db: sqlite3.Connection, pages_max: int) -> None:
+    def __init__(self, db: sqlite3.Connection, pages_max: int, history: History) -> None:
         self._db = db
+        self._history = history
         self.pages_max = pages_max
         self._limit_pages = pages_max
         db.execute(f"PRAGMA max_page_count = {pages_max}")
@@ -68,11 +70,15 @@ class Budget:
         return self._limit_pages < self.pages_max
 
     def evict(self) -> Evicted:
-        """Give up one chunk, the least valuable first. packs is 0 when nothing is left to give up."""
+        """Give up one chunk, the least valuable first. rows is 0 when nothing is left to give up."""
+        if rows_gone := self._history.give_up_raw():
+            return Evicted(rows_gone, {})
         confirmed = self._confirmed_ids()
         if confirmed:
             self._delete(confirmed)
             return Evicted(len(confirmed), {})
+        if rows_gone := self._history.give_up_minutes():
+            return Evicted(rows_gone, {})
         for step in _STEPS:
             rows = self._waiting_rows(step)
             if rows:

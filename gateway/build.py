@@ -34,7 +34,7 @@ from gateway.reader import Reader
 from gateway.site_devices import model_of
 from gateway.storage import StorageThread
 from gateway.store import Store
-from gateway.uplink import Identity, Link, UplinkThread
+from gateway.uplink import Identity, Link, Uplink
 
 PINS_SOCKET = "pins.sock"
 
@@ -50,6 +50,7 @@ def build(site: Site, home: Home, links: Path | None, broker: str | None, loop: 
     dice = random.SystemRandom()
     store = Store(
         home.database, wall, dice, budget_mb=site.store.budget_mb, confirmed_days=site.store.confirmed_days,
+        raw_days=site.store.raw_days, minute_days=site.store.minute_days,
         polled=any(not _numbered(site, sensor) for sensor in site.sensors.values()),
     )  # fmt: skip
     store.open(boot_id())
@@ -127,11 +128,15 @@ def _pipeline(
     now_s = clock.mono_s()
     alarms = Alarms(rules, states, silent_s, now_s)
     roles = [
-        Role(s.id, s.point, s.kind, s.report.every_s, s.report.deadband, s.valid, _numbered(site, s)) for s in sensors
-    ]
+        Role(
+            s.id, s.point, s.kind, s.report.every_s, s.report.deadband, s.valid, _numbered(site, s),
+            tuple(s.report.stats),
+        )
+        for s in sensors
+    ]  # fmt: skip
     plans = [Plan(r.name, r.alarm, r.after_s, r.output, r.action, r.per_day) for r in site.reactions.values()]
     detector = Detector.from_models(alarms.models())
-    pipeline = Pipeline(roles, alarms, Reactions(plans), outputs, detector, pending, clock.mono_s, wall.label)
+    pipeline = Pipeline(roles, alarms, Reactions(plans), outputs, detector, pending, clock.mono_s, wall.label, kept)
     levels = {key.removeprefix("level:"): value for key, value in kept.items() if key.startswith("level:")}
     pipeline.restore({sensor: level for sensor, level in levels.items() if isinstance(level, bool | str)}, now_s)
     return pipeline
@@ -154,7 +159,7 @@ def _contact(sensor: Sensor) -> Contact:
     return Contact(sensor.point, sensor.wiring, on_s=sensor.on_s, off_s=sensor.off_s)
 
 
-def _uplink(site: Site, broker: str | None, parts: Parts, dice: random.Random, home: Home) -> UplinkThread:
+def _uplink(site: Site, broker: str | None, parts: Parts, dice: random.Random, home: Home) -> Uplink:
     setting, tls = site.uplink, site.tls
     url = setting.broker if broker is None else broker
     link = Link(
@@ -169,7 +174,7 @@ def _uplink(site: Site, broker: str | None, parts: Parts, dice: random.Random, h
     def open_reader() -> Reader:
         return Reader(home.database)
 
-    return UplinkThread(link, identity, open_reader, parts.mono_s, dice, parts.storage.put)
+    return Uplink(link, identity, open_reader, parts.mono_s, dice, parts.storage.put)
 
 
 def _versions() -> Json:
@@ -183,6 +188,7 @@ def _meta(site: Site) -> Json:
     """The dictionary: what every name in the packs means."""
     sensors: Json = {
         s.id: {"name": s.name, "kind": s.kind, "unit": s.unit, "point": s.point, "every_s": s.report.every_s,
+               "stats": s.report.stats,
                "valid": s.valid, "test_days": s.test_days}
         for s in site.sensors.values()
     }  # fmt: skip

@@ -189,6 +189,7 @@ class Health(Struct, kw_only=True):
     uplink: UplinkHealth
     ports: dict[str, Line]
     model: Annotated[str, Meta(description="what is wrong with the learned detector; empty: nothing")]
+    raw_given_up: Annotated[Count, Meta(description="raw samples that were not kept their time, since the start")]
 
 
 class DiskWord(Struct, kw_only=True):

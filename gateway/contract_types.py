@@ -82,7 +82,13 @@ class Began(Struct, kw_only=True):
 class Senml(Struct, kw_only=True):
     """One record of a stand-alone RFC 8428 pack: exactly one of v, vb, vs."""
 
-    n: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9\-:./_]*$", description="the sensor, as meta names it")]
+    n: Annotated[
+        str,
+        Meta(
+            pattern=r"^[A-Za-z0-9][A-Za-z0-9\-:./_]*$",
+            description="the sensor, as meta names it, or `<sensor>/<word>`: derived, see the contract",
+        ),
+    ]
     t: Annotated[float, Meta(le=0, description="seconds before `bt`; without `bt` before the pack's `mono`")]
     bt: Bt | UnsetType = UNSET
     u: Unit | UnsetType = UNSET
@@ -146,6 +152,7 @@ class MetaSensor(Struct, kw_only=True):
     unit: str
     point: Annotated[str, Meta(description="<bus>:<point>, or gpio:<pin>")]
     every_s: Annotated[float, Meta(ge=0, description="told at least so often; 0: each reading of the source")]
+    stats: Annotated[list[str], Meta(description="statistics of every_s, told as `<sensor>/<statistic>`")]
     valid: Annotated[list[float], Meta(min_length=2, max_length=2)] | None
     test_days: Annotated[int, Meta(ge=1)] | None
 

@@ -102,10 +102,7 @@ class Wake:
             pass  # it rings already
 
     def clear(self) -> None:
-        try:
-            os.read(self.fd, 4096)
-        except BlockingIOError:
-            pass  # it did not ring
+        os.read(self.fd, 4096)
 
 
 class Versions:

@@ -13,10 +13,13 @@ import msgspec
 
 from drivers.reading import GOOD, Reading
 from gateway.contract import PACK_BYTES_MAX, PACK_RECORDS_MAX, Json, Label, Record
+from gateway.minutes import Cell, Minutes
 from gateway.packs import Column, encode_columns, encode_records
+from gateway.samples import Group, Samples
 
 EVENTS_PER_PACK = 50
 _DENSE_S = 1.0
+_LATE_S = 5.0  # a minute takes what comes so long after the interval that ends in it
 _URGENT_S = 0.01  # so that the commit is done within 20 ms
 _RECORD_OVERHEAD_B = 64
 _PACK_ROOM_B = PACK_BYTES_MAX - 4_000
@@ -48,11 +51,21 @@ class Draft:
         return encode_records(self._records)
 
 
+class Wanted(NamedTuple):
+    """Raw samples that the city is to get: of one sensor, between two times of one boot."""
+
+    sensor: str
+    unit: str
+    boot: int
+    from_s: float
+    to_s: float
+
+
 class Work(NamedTuple):
     """One commit: packs, how far each numbered source is in them, and state to keep across a restart.
 
     closed: streams of which a pack in `drafts` holds everything that the journal has. journal: what is to be durable
-    while its pack stays open; written after that.
+    while its pack stays open; written after that. samples, minutes, wall (the clock was set), wanted: for the history.
     """
 
     drafts: list[Draft]
@@ -60,6 +73,10 @@ class Work(NamedTuple):
     keep: dict[str, str | None] = {}
     closed: frozenset[str] = frozenset()
     journal: list[Draft] = []
+    samples: list[Group] = []
+    minutes: list[Cell] = []
+    wanted: list[Wanted] = []
+    wall: Label | None = None
 
 
 class Confirm(NamedTuple):
@@ -116,6 +133,11 @@ class Pending:
         self._numbered_s = node_commit_s
         self._local_s = commit_every_s
         self._numbered, self._local = _Readings(), _Readings()
+        self.samples = Samples(commit_every_s)
+        self._minutes = Minutes(max(node_commit_s, commit_every_s) + _LATE_S)
+        self._groups: list[Group] = []
+        self._wanted: list[Wanted] = []
+        self._wall: Label | None = None
         self._records: dict[str, list[Json]] = {"alarms": [], "events": [], "health": []}
         self._told = 0  # how many of the open events are in the journal already
         self._events_since_s = 0.0
@@ -161,6 +183,14 @@ class Pending:
         """State that must be as new as the facts of the same commit. None forgets the key."""
         self._keep[key] = None if value is None else msgspec.json.encode(value).decode()
 
+    def want(self, wanted: list[Wanted]) -> None:
+        """Raw samples to be sent, with the commit that holds the last of them."""
+        self._wanted += wanted
+
+    def clock_known(self, label: Label) -> None:
+        """Word for the history, which has no label at each row."""
+        self._wall = label
+
     def mark(self, source: str, boot: int, seq: int) -> None:
         self._marks[source] = (boot, seq)
 
@@ -179,13 +209,14 @@ class Pending:
 
     def due_in_s(self, now_s: float) -> float | None:
         """Seconds until `take` has something to do, None for never."""
-        times = [at for at in (self._due_s, self._local_due_s) if at is not None]
+        times = [at for at in (self._due_s, self._local_due_s, self.samples.due_s) if at is not None]
         return max(0.0, min(times) - now_s) if times else None
 
     def seal(self) -> None:
         """Close what is open, so that one label is true for all of it (clock known, clock stepped)."""
         self._close(self._numbered)
         self._close(self._local)
+        self._close_samples()
         for stream in self._records:
             self._close_records(stream)
 
@@ -195,9 +226,12 @@ class Pending:
         dense: the city is away or behind, so nobody gains from small packs of events; they stay open up to a second.
         """
         due = everything or (self._due_s is not None and now_s >= self._due_s)
-        local_due = everything or (self._local_due_s is not None and now_s >= self._local_due_s)
+        samples_due = everything or (self.samples.due_s is not None and now_s >= self.samples.due_s)
+        local_due = samples_due or (self._local_due_s is not None and now_s >= self._local_due_s)
         if not due and not local_due:
             return None
+        if samples_due:
+            self._close_samples()
         if local_due:
             self._close(self._local)
             self._local_due_s = None
@@ -207,9 +241,9 @@ class Pending:
             if stream != "events" or everything or not dense or now_s - self._events_since_s >= _DENSE_S:
                 self._close_records(stream)
         self._due_s = None
-        return self._emptied(now_s)
+        return self._emptied(now_s, everything)
 
-    def _emptied(self, now_s: float) -> Work | None:
+    def _emptied(self, now_s: float, everything: bool) -> Work | None:
         journal: list[Draft] = []
         if fresh := self._numbered.untold():
             journal.append(Draft("readings", self._label(), fresh))
@@ -220,14 +254,30 @@ class Pending:
             self._told += len(untold)
         if self._told:
             self._by(self._events_since_s + _DENSE_S)
-        work = Work(self._drafts, self._marks, self._keep, frozenset(self._closed), journal)
-        self._drafts, self._marks, self._keep, self._closed = [], {}, {}, set()
+        work = Work(self._drafts, self._marks, self._keep, frozenset(self._closed), journal, self._groups)
+        self._drafts, self._marks, self._keep, self._closed, self._groups = [], {}, {}, set(), []
         self.records = self._local.count + self._numbered.count
-        return work if work.drafts or work.marks or work.keep or work.journal else None
+        if not (work.drafts or work.marks or work.keep or work.journal or work.samples or self._wall):
+            return None
+        work = work._replace(
+            minutes=self._minutes.take(now_s, everything=everything), wanted=self._wanted, wall=self._wall
+        )
+        self._wanted, self._wall = [], None
+        return work
+
+    def _close_samples(self) -> None:
+        for group in self.samples.close(self._label().boot):
+            self._groups.append(group)
+            for column in group.columns:
+                self._minutes.add(column)
 
     def _close(self, open_pack: _Readings) -> None:
         if open_pack.count:
-            self._drafts.append(Draft("readings", self._label(), open_pack.emptied()))
+            columns = open_pack.emptied()
+            self._drafts.append(Draft("readings", self._label(), columns))
+            for column in columns:  # what is sampled is counted there
+                if column.source and column.sensor not in self.samples.sensors:
+                    self._minutes.add(column)
         if open_pack is self._numbered:
             self._close_s = None
             self._closed.add("readings")

@@ -5,7 +5,7 @@ reactions act at once, and leaves the rest (commit, publish) to the threads behi
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import msgspec
@@ -13,15 +13,18 @@ import msgspec
 from drivers.kinds import KINDS
 from drivers.outputs import Output
 from drivers.reading import GOOD, Event, Fact, Lost, Reading, Value
-from gateway.alarms import Alarms, Change
+from gateway.alarms import UNACKNOWLEDGED, Alarms, Change
+from gateway.around import Around
 from gateway.contract import Json, Label, Record, rfc3339
 from gateway.detector import Detector
 from gateway.pending import Pending
 from gateway.reactions import Action, Reactions
+from gateway.reporting import Reporting
 
 log = logging.getLogger(__name__)
 
 GPIO = "gpio"
+LOCAL_EVERY_S = 60.0
 
 
 class Role(NamedTuple):
@@ -30,21 +33,21 @@ class Role(NamedTuple):
     sensor: str
     point: str
     kind: str
-    every_s: float = 60.0
+    every_s: float | None = None  # None: 60 for a local sensor, each reading of one that numbers
     deadband: float = 0.0
     valid: tuple[float, float] | None = None
     numbered: bool = True  # whether its source numbers what it says; pins and polled units do not
+    stats: tuple[str, ...] = ()
 
 
 class _Sensor:
     """A role, what it needs at each reading, and its latest value."""
 
     __slots__ = (
-        "deadband",
-        "every_s",
         "id",
         "is_contact",
         "last_s",
+        "report",
         "scored",
         "source",
         "unit",
@@ -59,22 +62,17 @@ class _Sensor:
         self.source = role.point.partition(":")[0] if role.numbered else ""
         self.unit = kind.unit if kind else ""
         self.is_contact = bool(kind and kind.is_contact)
-        self.every_s, self.deadband, self.valid = role.every_s, role.deadband, role.valid
+        self.valid = role.valid
+        # what numbers its readings is told each time, unless the site file says otherwise
+        every_s = role.every_s if role.every_s is not None else 0.0 if self.source else LOCAL_EVERY_S
+        self.report = Reporting(every_s, role.deadband, role.stats) if not self.source or every_s else None
         self.watched, self.scored = watched, scored
         self.value: Value | None = None
         self.last_s = float("-inf")
 
-    def worth_reporting(self, reading: Reading) -> bool:
-        """Sampling is not reporting: a local sensor is reported on change and at least every `every_s`."""
-        if self.value is None or reading.mono_s - self.last_s >= self.every_s:
-            return True
-        if isinstance(reading.value, float) and isinstance(self.value, float):
-            return abs(reading.value - self.value) > self.deadband
-        return reading.value != self.value
-
 
 class Pipeline:
-    """label: the wall as the packs see it. outputs: {name: Output} of the site file."""
+    """label: the wall as the packs see it. outputs: {name: Output} of the site file. kept: state of an earlier run."""
 
     def __init__(
         self,
@@ -86,6 +84,7 @@ class Pipeline:
         pending: Pending,
         mono_s: Callable[[], float],
         label: Callable[[], Label],
+        kept: Mapping[str, object] | None = None,
     ) -> None:
         self._alarms = alarms
         self._reactions = reactions
@@ -99,6 +98,9 @@ class Pipeline:
         self._sensors = {
             role.point: _Sensor(role, alarms.watches(role.sensor), role.sensor in scored) for role in roles
         }
+        sampled = [sensor for sensor in self._sensors.values() if sensor.report]
+        self._with_statistics = [(s, s.report) for s in sampled if s.report and s.report.stats]
+        self._around = Around({s.id: s.unit for s in sampled}, kept or {}, pending.keep)
         self.alarm_changes = 0
 
     # -- the one method ---------------------------------------------------------------------------------------------
@@ -117,8 +119,6 @@ class Pipeline:
 
     def _reading(self, reading: Reading, now_s: float) -> None:
         sensor = self._sensors.get(reading.point) or self._stranger(reading.point)
-        if not sensor.source and not sensor.worth_reporting(reading):
-            return
         if (
             sensor.valid
             and isinstance(reading.value, float)
@@ -127,7 +127,10 @@ class Pipeline:
             reading = reading._replace(quality="range")
         changed = sensor.value != reading.value
         sensor.value, sensor.last_s = reading.value, reading.mono_s
-        self._pending.reading(sensor.id, sensor.unit, sensor.source, reading, now_s)
+        if sensor.report:
+            self._sampled(sensor, sensor.report, reading, now_s)
+        else:
+            self._pending.reading(sensor.id, sensor.unit, sensor.source, reading, now_s)
         if sensor.is_contact and changed:
             self._pending.keep(f"level:{sensor.id}", reading.value)
         if sensor.scored and isinstance(reading.value, float) and reading.quality == GOOD:
@@ -137,6 +140,20 @@ class Pipeline:
         elif sensor.watched:
             src = f"{sensor.source}/{reading.boot}/{reading.seq}" if reading.seq else None
             self._changed(self._alarms.reading(sensor.id, reading.value, reading.mono_s, now_s, src), now_s)
+
+    def _sampled(self, sensor: _Sensor, report: Reporting, reading: Reading, now_s: float) -> None:
+        """Every sample is kept on the box; the city is told what its report says."""
+        self._pending.samples.add(sensor.id, sensor.unit, reading, now_s)
+        if report.told(reading):
+            self._pending.reading(sensor.id, sensor.unit, sensor.source, reading, now_s)
+        if report.stats:
+            self._statistics(sensor, report.count(reading), now_s)
+
+    def _statistics(self, sensor: _Sensor, found: list[tuple[str, Reading]], now_s: float) -> None:
+        """Derived records: they have a time and no source's number."""
+        for name, reading in found:
+            unit = "" if name == "count" else sensor.unit
+            self._pending.reading(f"{sensor.id}/{name}", unit, "", reading, now_s)
 
     def _mark(self, last: Fact) -> None:
         """How far this source is in what waits for the next commit."""
@@ -157,6 +174,10 @@ class Pipeline:
                 self._changed(self._alarms.no_score(self._model, sensor, now_s), now_s)
         self._changed(self._alarms.tick(now_s), now_s)
         self._act(self._reactions.tick(now_s), now_s)
+        for counted, report in self._with_statistics:
+            self._statistics(counted, report.over(now_s), now_s)
+        if self._around.waiting:
+            self._pending.want(self._around.due(self._label().boot, self._pending.samples.closed_s(now_s)))
 
     def source_silent(self, alarm: str, silent_s: float | None) -> None:
         """A line or a unit says nothing for longer than it may (silent_s), or speaks again (None)."""
@@ -198,6 +219,9 @@ class Pipeline:
             self._pending.record("alarms", record, now_s)
             self._pending.keep(f"alarm:{change.rule.name}", msgspec.to_builtins(self._alarms.kept(change.rule.name)))
             self.alarm_changes += 1
+            if change.state == UNACKNOWLEDGED:
+                for condition in change.rule.any:
+                    self._around.alarm(condition.sensor, label.boot, change.mono_s)
 
     def _act(self, actions: list[Action], now_s: float) -> None:
         """The deed first, its record after it."""

@@ -1,10 +1,13 @@
-"""The uplink's view of the store: read only, a connection of its own, short reads."""
+"""The uplink's (and the page's) view of the store: read only, a connection of its own, short reads."""
 
 import sqlite3
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
+from gateway import lookback
 from gateway.contract import STREAMS, Label, Topics, event_records, pack_payload
+from gateway.lookback import Minute, Sample
 from gateway.packs import open_records, reading_records
 from gateway.schema import N_MAX, REJECTED, WAITING, pack_id, pack_name
 
@@ -90,6 +93,17 @@ class Reader:
                     ):
                         found.append((gap["first"], gap["last"]))
         return found
+
+    def minutes(self, sensor: str, from_s: float, to_s: float) -> list[Minute]:
+        """One-minute aggregates between two walls (UTC seconds), in their order: 1,440 a day."""
+        spans = lookback.spans(self._db, from_s, to_s)
+        return [minute for span in spans for _, minute in lookback.minutes_of(self._db, [sensor], span)]
+
+    def samples(self, sensor: str, from_s: float, to_s: float, limit: int) -> list[Sample]:
+        """Raw samples between two walls (UTC seconds), the first `limit` of them."""
+        spans = lookback.spans(self._db, from_s, to_s)
+        found = (sample for span in spans for sample in lookback.samples_of(self._db, sensor, span))
+        return list(islice(found, limit))
 
     def payload(self, row: Row, topics: Topics) -> bytes:
         """The pack as it is published, uncompressed. Raises ValueError when the stored body does not open."""

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from gateway.contract import STREAMS
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 PAGE_BYTES = 1024  # a commit of one event writes 11 KB instead of 25 KB with 4096; see ARCHITECTURE.md
 _EPOCH_SHIFT, _STREAM_SHIFT = 48, 44
 N_MAX = (1 << _STREAM_SHIFT) - 1
@@ -56,6 +56,12 @@ def quick_check(path: Path) -> None:
         raise sqlite3.DatabaseError(f"quick_check: {found}")
 
 
+def is_corrupt(error: sqlite3.DatabaseError) -> bool:
+    """The file itself is broken, in contrast to a disk that does not take something now."""
+    name = getattr(error, "sqlite_errorname", "")
+    return name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")) or str(error).startswith("quick_check")
+
+
 def ensure(path: Path) -> None:
     """Bring the file to SCHEMA_VERSION in a process of its own. Raises SchemaError, sqlite3.DatabaseError."""
     found = version_of(path) if path.exists() else 0
@@ -85,6 +91,12 @@ def migrate(path: Path) -> None:
         for statement in _FIRST.split(";"):
             db.execute(statement)
         db.execute("PRAGMA user_version = 1")
+
+    @migrations()
+    def m002_history(db: sqlite_utils.Database) -> None:
+        for statement in _HISTORY.split(";"):
+            db.execute(statement)
+        db.execute("PRAGMA user_version = 2")
 
     connection = sqlite3.connect(path, isolation_level=None)
     try:
@@ -145,6 +157,17 @@ CREATE TABLE keep (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 CREATE TABLE journal (id INTEGER PRIMARY KEY, stream INTEGER NOT NULL, records INTEGER NOT NULL, boot INTEGER NOT NULL,
     mono REAL NOT NULL, wall REAL, clock TEXT NOT NULL, err_s REAL, cfg TEXT NOT NULL, first_mono REAL NOT NULL,
     last_mono REAL NOT NULL, body BLOB NOT NULL) STRICT
+"""
+
+# The box's own history (gateway/history.py): ids are boot << 40 | ms, of minute_hours boot << 40 | hour of that boot
+# walls: from when on a boot's wall was mono + offset_s; names: numbers of sensors; hour: hours of operation
+_HISTORY = """
+CREATE TABLE names (no INTEGER PRIMARY KEY, sensor TEXT NOT NULL UNIQUE, unit TEXT NOT NULL) STRICT;
+CREATE TABLE walls (id INTEGER PRIMARY KEY, offset_s REAL NOT NULL, clock TEXT NOT NULL, err_s REAL) STRICT;
+CREATE TABLE raw (id INTEGER PRIMARY KEY, first_ms INTEGER NOT NULL, samples INTEGER NOT NULL, hour INTEGER NOT NULL,
+    body BLOB NOT NULL) STRICT;
+CREATE TABLE minute_parts (id INTEGER PRIMARY KEY, body BLOB NOT NULL) STRICT;
+CREATE TABLE minute_hours (id INTEGER PRIMARY KEY, hour INTEGER NOT NULL, body BLOB NOT NULL) STRICT
 """
 
 

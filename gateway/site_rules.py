@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from drivers.kinds import KINDS
+from gateway.reporting import DERIVED
 from gateway.site_devices import device_point, fixed_kind, is_polled
 from gateway.site_lines import Path
 from gateway.site_reader import UNREAD, Mistake, dotted, found, one_of, quoted
@@ -89,6 +90,7 @@ def sensor_rules(file: SiteFile) -> Iterator[Mistake]:
             yield from _kind_rules(file, sensor, path)
             yield from _contact_rules(file, sensor, path)
             yield from _valid_rules(file, sensor, path)
+            yield from _report_rules(file, sensor, path)
 
 
 def pin_rules(file: SiteFile) -> Iterator[Mistake]:
@@ -286,3 +288,18 @@ def _valid_rules(file: SiteFile, sensor: Sensor, path: Path) -> Iterator[Mistake
         elif low >= high:
             both = f"[{found(low)}, {found(high)}]"
             yield Mistake((*path, "valid"), both, "the low limit before the high one", "swap or correct them")
+
+
+def _report_rules(file: SiteFile, sensor: Sensor, path: Path) -> Iterator[Mistake]:
+    """Statistics are of numbers, over an interval, and travel under the sensor's name with a word behind it."""
+    where: Path = (*path, "report", "stats")
+    if read(sensor, "report") and read(sensor.report, "every_s", "stats") and sensor.report.stats:
+        if fixed_kind(file, sensor) in ("", "status"):
+            yield Mistake(where, "stats for a contact", "stats for a sensor with numbers", "remove it")
+        elif not sensor.report.every_s:
+            do = "write for example every_s = 60, or remove stats"
+            yield Mistake(where, "stats with every_s = 0", "an every_s above 0 with stats", do)
+    base, _, word = str(path[-1]).rpartition("/")
+    if word in DERIVED and base in (file.sensor or {}):
+        expected = f"a sensor id that does not end in /{word}: the box tells the {word} of {quoted(base)} under it"
+        yield Mistake(path, quoted(str(path[-1])), expected, "rename it")

@@ -44,6 +44,7 @@ from gateway.site_types import (
     Share,
     Slug,
     SomeSeconds,
+    StatisticName,
     Times,
     Title,
     Topic,
@@ -125,11 +126,16 @@ class Pulse(Table, frozen=True, rename={"name": "key"}):
 
 
 class Report(Table, frozen=True):
-    """When a reading is told: beyond the deadband, and at least every `every_s`; 0 = each one."""
+    """When a reading is told: beyond the deadband, and at least every `every_s`; 0 = each one.
 
-    NOT_YET = frozenset({"stats"})
+    stats: of all samples of each interval of every_s, told besides.
+    """
+
     every_s: Seconds = 60.0
     deadband: Deadband = 0.0
+    stats: Annotated[
+        list[StatisticName], Meta(description="a list of statistics", extra={"example": '["mean", "max"]'})
+    ] = []
 
 
 NOT_GIVEN = Report()
@@ -296,11 +302,13 @@ class Uplink(Table, frozen=True):
 
 
 class Store(Table, frozen=True):
-    NOT_YET = frozenset({"minute_days", "ratings_days", "raw_days"})
+    NOT_YET = frozenset({"ratings_days"})
     budget_mb: Megabytes = 4000
     commit_every_s: SomeSeconds = 30.0
     node_commit_ms: Milliseconds = 10_000
     confirmed_days: Days = 7
+    raw_days: Days = 7
+    minute_days: Days = 400
 
 
 class Tls(Table, frozen=True):

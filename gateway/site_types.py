@@ -12,6 +12,7 @@ from msgspec import Meta
 
 from drivers.kinds import KINDS
 from gateway.conditions import NAME, SENSOR_ID
+from gateway.reporting import STATISTICS
 
 KEY = Meta(extra={"key": True})
 """A key that takes the name of its own table (`bus.n1` -> name "n1") and is never written."""
@@ -154,6 +155,7 @@ Share = Annotated[float, Meta(gt=0, le=1, description="a share, above 0, 1 at mo
 Deadband = Annotated[
     float, Meta(ge=0, le=1e12, description="a number from 0, in the sensor's SI unit", extra={"example": "0.00001"})
 ]
+StatisticName = Annotated[str, Meta(extra={"choices": STATISTICS})]
 Limit = Annotated[float, Meta(ge=-1e12, le=1e12)]
 Limits = Annotated[
     tuple[Limit, Limit],

@@ -17,9 +17,10 @@ import msgspec
 from gateway import journal
 from gateway.budget import Budget
 from gateway.contract import STREAMS, Began, Gap, Json, Label, Record
+from gateway.history import History
 from gateway.pending import Confirm, Draft, Work
 from gateway.salvage import Aside, Salvaged, fell_back, salvage
-from gateway.schema import CONFIRMED, PAGE_BYTES, REJECTED, WAITING, ensure, pack_id, quick_check
+from gateway.schema import CONFIRMED, PAGE_BYTES, REJECTED, WAITING, ensure, is_corrupt, pack_id, quick_check
 
 _PRAGMAS = (
     "journal_mode=WAL", "synchronous=FULL", "secure_delete=OFF", "journal_size_limit=16777216",
@@ -58,6 +59,8 @@ class Store:
         *,
         budget_mb: float = 4000,
         confirmed_days: float = 7,
+        raw_days: float = 7,
+        minute_days: float = 400,
         polled: bool = False,
     ) -> None:
         self.path = path
@@ -66,6 +69,7 @@ class Store:
         self._dice = dice
         self._pages_max = max(128, int(budget_mb * 1e6) // PAGE_BYTES)
         self._confirmed_h = confirmed_days * 24
+        self._history_h = raw_days * 24, minute_days * 24
         self._polled = polled
         self._hour_from_s: float | None = None
         self.commits = 0
@@ -112,7 +116,8 @@ class Store:
         self._db = sqlite3.connect(self.path, isolation_level=None, timeout=5, check_same_thread=False)
         for pragma in _PRAGMAS:
             self._db.execute(f"PRAGMA {pragma}")
-        self._budget = Budget(self._db, self._pages_max)
+        self.history = History(self._db, *self._history_h)
+        self._budget = Budget(self._db, self._pages_max, self.history)
         self._aside.lay_ballast()
 
     def renew(self, why: str) -> None:
@@ -212,6 +217,7 @@ class Store:
                 )
                 for key, value in work.keep.items():
                     self._set_keep(key, value)
+                self._insert(self.history.write(work, self._label(), int(self.box("hours", "0"))))
             for confirm in confirms:
                 self._confirm(confirm)
         self.commits += 1
@@ -250,7 +256,7 @@ class Store:
         given_up = self._budget.evict()
         for stream, gaps in given_up.gaps.items():
             self._insert([Draft(stream, self._label(), records=[gap.as_record() for gap in gaps])])
-        return given_up.packs
+        return given_up.rows
 
     def _make_room(self) -> None:
         """After SQLITE_FULL: the ballast first, so that there is room to delete in."""
@@ -316,7 +322,9 @@ class Store:
             if now_s - self._hour_from_s >= HOUR_S:
                 self._hour_from_s = now_s
                 self._set_box(hours=int(self.box("hours", "0")) + 1)
-            self._budget.prune(int(self.box("hours", "0")) - self._confirmed_h)
+            hour = int(self.box("hours", "0"))
+            self._budget.prune(hour - self._confirmed_h)
+            self.history.upkeep(self._label(), hour)
         self._note_heads()
         if self._budget.limited and self._aside.has_room:
             self._aside.lay_ballast()
@@ -384,12 +392,7 @@ class Store:
             yield
             self._db.execute("COMMIT")
         except BaseException:
+            self.history.forget()
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
             raise
-
-
-def is_corrupt(error: sqlite3.DatabaseError) -> bool:
-    """The file itself is broken, in contrast to a disk that does not take something now."""
-    name = getattr(error, "sqlite_errorname", "")
-    return name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")) or str(error).startswith("quick_check")

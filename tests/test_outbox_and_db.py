@@ -277,13 +277,13 @@ def test_migrate_refuses_beside_a_running_gateway(tmp_path, hand, linli) -> None
 
 def test_migrate_brings_an_empty_file_to_the_schema_and_refuses_a_newer_one(tmp_path, linli) -> None:
     sqlite3.connect(tmp_path / "linli.db").execute("VACUUM").connection.close()
-    assert linli("db", "migrate")[0:2] == (0, f"{tmp_path}/linli.db: schema 1, was 0\n")
+    assert linli("db", "migrate")[0:2] == (0, f"{tmp_path}/linli.db: schema 2, was 0\n")
     with sqlite3.connect(tmp_path / "linli.db") as db:
         db.execute("PRAGMA user_version = 99")
     db.close()
     code, _, complained = linli("db", "migrate")
     assert code == 1
-    assert "schema 99 found, 1 expected" in complained
+    assert "schema 99 found, 2 expected" in complained
 
 
 @pytest.mark.parametrize("arguments", [["tables", "packs"], ["query"], ["rows"], ["migrate", "now"]])

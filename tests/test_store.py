@@ -215,7 +215,7 @@ def test_a_database_of_a_newer_version_is_left_alone_and_said(tmp_path, hand):
     db = sqlite3.connect(tmp_path / "linli.db")
     db.execute("PRAGMA user_version = 99")
     db.close()
-    with pytest.raises(Exception, match="schema 99 found, 1 expected"):
+    with pytest.raises(Exception, match="schema 99 found, 2 expected"):
         opened(tmp_path, hand)
 
 
