@@ -22,7 +22,7 @@ from gateway.pipeline import Pipeline
 from gateway.ports import Port
 from gateway.storage import StorageThread, Stored
 from gateway.store import Store
-from gateway.uplink import Uplink
+from gateway.uplink import UplinkThread
 
 if TYPE_CHECKING:
     from gateway.modbus_port import ModbusPort  # which imports pymodbus
@@ -52,7 +52,7 @@ class Parts:
         self.proofs = Proofs([], dict)
         self.local: Local
         self.storage: StorageThread
-        self.uplink: Uplink
+        self.uplink: UplinkThread
 
 
 class Box:

@@ -34,7 +34,7 @@ from gateway.reader import Reader
 from gateway.site_devices import model_of
 from gateway.storage import StorageThread
 from gateway.store import Store
-from gateway.uplink import Identity, Link, Uplink
+from gateway.uplink import Identity, Link, UplinkThread
 
 PINS_SOCKET = "pins.sock"
 
@@ -159,7 +159,7 @@ def _contact(sensor: Sensor) -> Contact:
     return Contact(sensor.point, sensor.wiring, on_s=sensor.on_s, off_s=sensor.off_s)
 
 
-def _uplink(site: Site, broker: str | None, parts: Parts, dice: random.Random, home: Home) -> Uplink:
+def _uplink(site: Site, broker: str | None, parts: Parts, dice: random.Random, home: Home) -> UplinkThread:
     setting, tls = site.uplink, site.tls
     url = setting.broker if broker is None else broker
     link = Link(
@@ -174,7 +174,7 @@ def _uplink(site: Site, broker: str | None, parts: Parts, dice: random.Random, h
     def open_reader() -> Reader:
         return Reader(home.database)
 
-    return Uplink(link, identity, open_reader, parts.mono_s, dice, parts.storage.put)
+    return UplinkThread(link, identity, open_reader, parts.mono_s, dice, parts.storage.put)
 
 
 def _versions() -> Json:

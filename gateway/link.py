@@ -102,7 +102,10 @@ class Wake:
             pass  # it rings already
 
     def clear(self) -> None:
-        os.read(self.fd, 4096)
+        try:
+            os.read(self.fd, 4096)
+        except BlockingIOError:
+            pass  # it did not ring
 
 
 class Versions:

@@ -174,22 +174,17 @@ class Storage:
 class StorageThread(Storage):
     """The rounds, turned by a thread of their own."""
 
-    def __init__(
-        self,
-        store: Store,
-        mono_s: Callable[[], float],
-        on_stored: Callable[[Stored], None],
-        on_trouble: Callable[[str], None],
-    ) -> None:
-        super().__init__(store, mono_s, on_stored, on_trouble)
-        self._thread = threading.Thread(target=self._run, name="storage", daemon=True)
+    _thread: threading.Thread | None = None
 
     def start(self) -> None:
+        self._thread = threading.Thread(target=self._run, name="storage", daemon=True)
         self._thread.start()
 
     def close(self, timeout_s: float) -> bool:
         """Commit what was put and close the file; False when that took too long."""
         self._queue.put(None)
+        if self._thread is None:
+            return True
         self._thread.join(timeout_s)
         return not self._thread.is_alive() and self.fault is None
 

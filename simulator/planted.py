@@ -57,7 +57,7 @@ def delete_before_ack() -> None:
 
     def made(uplink: Uplink, *args: Any, **named: Any) -> None:
         init(uplink, *args, **named)
-        told.append(uplink._on_confirm)
+        told.append(uplink._shared.on_confirm)
 
     def sending(courier: Courier, mid: int, parcel: Parcel, size: int, now_s: float) -> None:
         sent(courier, mid, parcel, size, now_s)

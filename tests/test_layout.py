@@ -35,7 +35,7 @@ DOORS = {
     "pymodbus": {"drivers/modbus.py", "simulator/modbus_peer.py"},
     "gpiozero": {"drivers/pins.py", "simulator/pins.py"},
     "onnxruntime": {"models/session.py"},
-    "paho": {"gateway/uplink.py", "simulator/mqtt.py"},
+    "paho": {"gateway/wire.py", "simulator/mqtt.py"},
     "sqlite_utils": {"gateway/schema.py"},
     "rich": {"simulator/view.py"},
     "iotcore": {"simulator/broker.py"},
@@ -51,8 +51,8 @@ GATEWAY_ORDER = (
     "pipeline", "alarms", "reactions", "queues", "detector", "health", "control", "local", "meters", "modbus_port",
     "ports", "own_alarms",
     # to the city, and what keeps it
-    "around", "uplink", "courier", "link", "reader", "storage", "store", "salvage", "budget", "history", "lookback",
-    "journal", "pending", "minutes", "samples", "packs", "planes", "schema",
+    "around", "uplink", "session", "wire", "courier", "link", "reader", "storage", "store", "salvage", "budget",
+    "history", "lookback", "journal", "pending", "minutes", "samples", "packs", "planes", "schema",
     # the site file
     "config", "site_writer", "alarm_rules", "site_rules", "site_devices", "site_reader", "site_tables", "site_types",
     "site_lines", "conditions", "reporting",

@@ -8,7 +8,7 @@ from conftest import Mosquitto
 from scripted_broker import HANG_UP, SILENCE, Publish, ScriptedBroker, receive_maximum
 from uplink_rig import BOTH, GATEWAY, TOPICS, MakeBox, Watcher, names, wait
 
-from gateway import courier, uplink
+from gateway import courier, session
 from gateway.contract import STREAMS
 from simulator.relay import Relay
 
@@ -249,7 +249,7 @@ def test_a_refused_subscription_to_the_acks_says_so(broker: ScriptedBroker, make
 def test_a_broker_that_does_not_speak_5_is_tried_with_3_1_1(
     answer: bytes, broker: ScriptedBroker, make_box: MakeBox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(uplink, "_CONNECT_S", 0.5)
+    monkeypatch.setattr(session, "CONNECT_S", 0.5)
     broker.welcome = lambda connect: answer if connect.version == 5 else b"\x00"
     box = make_box(broker.url).start()
     box.put(5)

@@ -22,7 +22,7 @@ from uplink_rig import (
     wait,
 )
 
-from gateway import courier, uplink
+from gateway import courier, session
 from gateway.pending import Work
 from gateway.schema import pack_id
 from simulator.relay import Relay
@@ -37,7 +37,7 @@ pytest_plugins = ["uplink_rig"]
 def test_silence_after_connect_is_bounded(
     broker: ScriptedBroker, make_box: MakeBox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(uplink, "_CONNECT_S", 0.5)
+    monkeypatch.setattr(session, "CONNECT_S", 0.5)
     broker.welcome = lambda _: SILENCE
     box = make_box(broker.url, mqtt="5").start()
     wait(lambda: "no answer to CONNECT" in box.said, "word of it")

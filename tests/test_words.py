@@ -40,18 +40,16 @@ SENTENCES = {
     "drivers/pins.py": [
         "pins: found no GPIO here (<x>), expected a Raspberry Pi with lgpio; install lgpio, add the user to the <…>",
     ],
-    "gateway/uplink.py": [
+    "gateway/session.py": [
         "the broker refused the connection: <Not authorized>; see user, certificate and ACL",
         "the broker refused <linli/v1/a/down/ack>: <Not authorized>; see its ACL",
         "the broker closed the connection: <Unspecified error>",
-        "the connection was lost: <x>",
-        "the connection was lost",
-        "publish failed: <x>",
         "another box uses the id <a>: a copied card? Waiting <60> s",
         "the broker does not accept <linli/v1/a/up/events: Quota exceeded>; see its ACL and quota",
         "an ack of the city was refused: <x>",
         "<OSError: mqtt://x>: no answer to CONNECT and SUBSCRIBE within <10> s",
     ],
+    "gateway/wire.py": ["the connection was lost: <x>", "the connection was lost", "publish failed: <x>"],
     "gateway/store.py": [
         "the disk does not take what is to be stored: <x>",
         "the disk is full and nothing is left to give up; free some room on it",

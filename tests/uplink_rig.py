@@ -27,7 +27,7 @@ from gateway.reader import Reader
 from gateway.schema import migrate
 from gateway.storage import StorageThread, Stored
 from gateway.store import Store
-from gateway.uplink import Identity, Link, Uplink
+from gateway.uplink import Identity, Link, UplinkThread
 from simulator.city import City
 from simulator.ledger import Ledger
 from simulator.relay import Relay
@@ -58,7 +58,7 @@ class Box:
         self.store.open("kernel")
         self.heads = self.store.heads()
         self.storage = StorageThread(self.store, time.monotonic, self._stored, self._troubled)
-        self.uplink = Uplink(
+        self.uplink = UplinkThread(
             Link(url, GATEWAY, TOPICS, **({"keepalive_s": 10, "resend_s": 2.0} | settings)),  # type: ignore[arg-type]
             Identity(self.store.starts, self.boot, "cfg00000", {}),
             lambda: Reader(self.store.path), time.monotonic, random.Random(5), self.storage.put,
@@ -128,7 +128,7 @@ def make_box(tmp_path: Path, template: Path) -> Iterator[MakeBox]:
 
     yield make
     for box in made:
-        if box.uplink._thread.is_alive():
+        if box.uplink._thread and box.uplink._thread.is_alive():
             box.close()
 
 
