@@ -7,10 +7,10 @@ then are nodes and kiosks acknowledged.
 import asyncio
 import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from drivers.reading import Fact
-from gateway import health
 from gateway.clock import Wall
 from gateway.contract import STATE_BYTES_MAX, Json, Record, Topics, dictionary
 from gateway.local import Local
@@ -20,9 +20,9 @@ from gateway.own_alarms import source_alarm
 from gateway.pending import Pending, Work
 from gateway.pipeline import Pipeline
 from gateway.ports import Port
-from gateway.storage import StorageThread, Stored
+from gateway.storage import Storage, Stored
 from gateway.store import Store
-from gateway.uplink import UplinkThread
+from gateway.uplink import Uplink
 
 if TYPE_CHECKING:
     from gateway.modbus_port import ModbusPort  # which imports pymodbus
@@ -44,15 +44,15 @@ class Parts:
 
     def __init__(
         self, wall: Wall, mono_s: Callable[[], float], pipeline: Pipeline, pending: Pending, store: Store,
-        topics: Topics, meta: Json, versions: Json,
+        topics: Topics, meta: Json, versions: Json, figures: Callable[[Path], Json],
     ) -> None:  # fmt: skip
         self.wall, self.mono_s, self.pipeline, self.pending, self.store = wall, mono_s, pipeline, pending, store
-        self.topics, self.meta, self.versions = topics, meta, versions
+        self.topics, self.meta, self.versions, self.figures = topics, meta, versions, figures
         self.ports: list[Port | ModbusPort] = []
         self.proofs = Proofs([], dict)
         self.local: Local
-        self.storage: StorageThread
-        self.uplink: UplinkThread
+        self.storage: Storage
+        self.uplink: Uplink
 
 
 class Box:
@@ -261,8 +261,8 @@ class Box:
         slowest_ms, self._slowest_tick_s = round(self._slowest_tick_s * 1000, 1), 0.0
         return {
             "value": "trouble" if troubles else "well", "troubles": troubles, "heads": self.heads,
-            "uptime_s": round(self._mono_s() - self._started_s), "process": health.process_figures(),
-            "disk": health.disk_figures(parts.store.path), "commits": parts.store.commits,
+            "uptime_s": round(self._mono_s() - self._started_s), **parts.figures(parts.store.path),
+            "commits": parts.store.commits,
             "tick_ms_max": slowest_ms, "waiting": self._under_way + self._pending.records,
             "uplink": {"connected": uplink.connected, "packs": uplink.packs_sent, "bytes": uplink.bytes_sent,
                        "connections": uplink.connections, "acked": uplink.acked},

@@ -5,8 +5,11 @@ import os
 import platform
 import random
 import sqlite3
+from collections.abc import Callable
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -16,11 +19,12 @@ from drivers.outputs import Output
 from drivers.pins import DigitalIn, Pins, open_pins
 from drivers.pulses import PulseMeter
 from drivers.reading import Fact
-from gateway import build_lines
+from drivers.serial_line import SerialLine
+from gateway import build_lines, health
 from gateway.alarms import Alarms, Kept, Rule
 from gateway.box import Box, Parts
 from gateway.clock import SystemClock, Wall, boot_id
-from gateway.config import Sensor, Site
+from gateway.config import Bus, Sensor, Site
 from gateway.contract import Json, Topics
 from gateway.detector import Detector
 from gateway.home import Home
@@ -32,11 +36,24 @@ from gateway.pipeline import GPIO, Pipeline, Role
 from gateway.reactions import Plan, Reactions
 from gateway.reader import Reader
 from gateway.site_devices import model_of
-from gateway.storage import StorageThread
+from gateway.storage import Storage, StorageThread
 from gateway.store import Store
-from gateway.uplink import Identity, Link, UplinkThread
+from gateway.uplink import Identity, Link, Uplink, UplinkThread
 
 PINS_SOCKET = "pins.sock"
+
+
+class Ground(NamedTuple):
+    """What a gateway stands on: the machine's own, or what a simulation puts in its place."""
+
+    clock: SystemClock
+    boot_id: str
+    dice: random.Random
+    pins: Pins
+    line: Callable[[Bus], SerialLine]
+    storage: Callable[..., Storage] = StorageThread
+    uplink: Callable[..., Uplink] = UplinkThread
+    figures: Callable[[Path], Json] = health.figures
 
 
 def build(site: Site, home: Home, links: Path | None, broker: str | None, loop: asyncio.AbstractEventLoop) -> Box:
@@ -45,23 +62,32 @@ def build(site: Site, home: Home, links: Path | None, broker: str | None, loop: 
     Raises SchemaError, StoreStalled, DriverError.
     """
     clock = SystemClock(site.clock.trust)
+    pins = open_pins(links / PINS_SOCKET if links else None, clock.mono_s)
+
+    def line(bus: Bus) -> SerialLine:
+        return build_lines.serial_line(bus, links, clock.mono_s)
+
+    return build_on(Ground(clock, boot_id(), random.SystemRandom(), pins, line), site, home, broker, loop)
+
+
+def build_on(ground: Ground, site: Site, home: Home, broker: str | None, loop: asyncio.AbstractEventLoop) -> Box:
+    """Raises SchemaError, StoreStalled, DriverError."""
+    clock, pins = ground.clock, ground.pins
     wall = Wall(clock, site.cfg)
     wall.look()
-    dice = random.SystemRandom()
     store = Store(
-        home.database, wall, dice, budget_mb=site.store.budget_mb, confirmed_days=site.store.confirmed_days,
+        home.database, wall, ground.dice, budget_mb=site.store.budget_mb, confirmed_days=site.store.confirmed_days,
         raw_days=site.store.raw_days, minute_days=site.store.minute_days,
         polled=any(not _numbered(site, sensor) for sensor in site.sensors.values()),
     )  # fmt: skip
-    store.open(boot_id())
+    store.open(ground.boot_id)
     kept = store.kept()
     pending = Pending(wall.label, site.store.node_commit_ms / 1000, site.store.commit_every_s)
-    pins = open_pins(links / PINS_SOCKET if links else None, clock.mono_s)
     devices = build_lines.units(site)
     outputs = _outputs(site, pins, devices, kept, pending, crashed=store.unclean)
     pipeline = _pipeline(site, outputs, kept, pending, clock, wall)
     topics = Topics(site.uplink.root, site.gateway)
-    parts = Parts(wall, clock.mono_s, pipeline, pending, store, topics, _meta(site), _versions())
+    parts = Parts(wall, clock.mono_s, pipeline, pending, store, topics, _meta(site), _versions(), ground.figures)
     box = Box(parts, loop)
     totals = Totals(build_lines.counters(devices), kept, pending.keep)
     parts.proofs = Proofs(build_lines.proofs(site), pipeline.outputs)
@@ -70,7 +96,7 @@ def build(site: Site, home: Home, links: Path | None, broker: str | None, loop: 
         parts.proofs.see(facts)
         box.take(totals.take(facts))
 
-    parts.ports = build_lines.ports(site, devices, links, store.marks(), loop, box.take, polled, clock.mono_s)
+    parts.ports = build_lines.ports(site, devices, ground.line, store.marks(), loop, box.take, polled, clock.mono_s)
     contacts = {
         int(sensor.point.partition(":")[2]): sensor for sensor in site.sensors.values() if sensor.source == GPIO
     }
@@ -79,8 +105,8 @@ def build(site: Site, home: Home, links: Path | None, broker: str | None, loop: 
         outputs, loop, box.take, clock.mono_s, _meters(site, pins, kept),
         lambda meter: pending.keep(f"pulses:{meter.name}", meter.count),
     )  # fmt: skip
-    parts.storage = StorageThread(store, clock.mono_s, box.on_stored, box.on_trouble)
-    parts.uplink = _uplink(site, broker, parts, dice, home)
+    parts.storage = ground.storage(store, clock.mono_s, box.on_stored, box.on_trouble)
+    parts.uplink = _uplink(site, broker, parts, ground, home)
     return box
 
 
@@ -159,7 +185,7 @@ def _contact(sensor: Sensor) -> Contact:
     return Contact(sensor.point, sensor.wiring, on_s=sensor.on_s, off_s=sensor.off_s)
 
 
-def _uplink(site: Site, broker: str | None, parts: Parts, dice: random.Random, home: Home) -> UplinkThread:
+def _uplink(site: Site, broker: str | None, parts: Parts, ground: Ground, home: Home) -> Uplink:
     setting, tls = site.uplink, site.tls
     url = setting.broker if broker is None else broker
     link = Link(
@@ -174,9 +200,10 @@ def _uplink(site: Site, broker: str | None, parts: Parts, dice: random.Random, h
     def open_reader() -> Reader:
         return Reader(home.database)
 
-    return UplinkThread(link, identity, open_reader, parts.mono_s, dice, parts.storage.put)
+    return ground.uplink(link, identity, open_reader, parts.mono_s, ground.dice, parts.storage.put)
 
 
+@cache
 def _versions() -> Json:
     return {
         "linli": version("linli"), "python": platform.python_version(), "sqlite": sqlite3.sqlite_version,

@@ -71,13 +71,13 @@ def _poll_s(site: Site, point: str) -> float:
 
 
 def ports(
-    site: Site, devices: dict[str, Unit], links: Path | None, marks: dict[str, tuple[int, int]],
+    site: Site, devices: dict[str, Unit], open_line: Callable[[Bus], SerialLine], marks: dict[str, tuple[int, int]],
     loop: asyncio.AbstractEventLoop, take: Take, polled: Take, mono_s: Mono,
 ) -> "list[Port | ModbusPort]":  # fmt: skip
-    """polled: what is to be done with the facts of Modbus units before `take`."""
+    """open_line: a bus's line, still closed. polled: what happens to the facts of Modbus units before `take`."""
     found: list[Port | ModbusPort] = []
     for bus in site.buses.values():
-        line = serial_line(bus, links, mono_s)
+        line = open_line(bus)
         if bus.kind == "modbus":
             found.append(_modbus(site, bus, line, devices, loop, polled, mono_s))
         else:

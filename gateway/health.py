@@ -10,6 +10,11 @@ _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _TICKS_S = os.sysconf("SC_CLK_TCK")
 
 
+def figures(database: Path) -> Json:
+    """What the machine knows of this process and of the database's disk."""
+    return {"process": process_figures(), "disk": disk_figures(database)}
+
+
 def process_figures() -> Json:
     """rss_mib, cpu_s (user and system since start), threads, files, written_b (bytes dirtied towards storage)."""
     stat = Path("/proc/self/stat").read_text().rpartition(")")[2].split()

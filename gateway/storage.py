@@ -39,7 +39,7 @@ class Broken(NamedTuple):
 
 
 class Storage:
-    """on_stored and on_trouble are called by whoever turns the rounds and must only queue.
+    """on_stored and on_trouble are called by whoever turns the rounds (a subclass) and must only queue.
 
     mono_s may be called from any thread.
     """
@@ -65,6 +65,14 @@ class Storage:
         self.alive_s = mono_s()
         self.busy_since_s: float | None = None  # a commit that does not return shows here
         self.fault: BaseException | None = None
+
+    def start(self) -> None:
+        """From now on somebody calls `round`."""
+        raise NotImplementedError
+
+    def close(self, timeout_s: float) -> bool:
+        """Commit what was put and close the file; False when that took too long."""
+        raise NotImplementedError
 
     def put(self, item: Work | Confirm | Broken) -> None:
         """From any thread. The loop bounds what it puts by what it has not seen stored."""
@@ -181,7 +189,6 @@ class StorageThread(Storage):
         self._thread.start()
 
     def close(self, timeout_s: float) -> bool:
-        """Commit what was put and close the file; False when that took too long."""
         self._queue.put(None)
         if self._thread is None:
             return True

@@ -67,6 +67,13 @@ class Uplink:
         self._shared.retained[topic] = payload
         self._ring()
 
+    def start(self) -> None:
+        raise NotImplementedError
+
+    def close(self, timeout_s: float) -> bool:
+        """`end`, and wait for it. False when it took too long, and there was somebody to say goodbye to."""
+        raise NotImplementedError
+
     def end(self) -> None:
         """Publish what is stored, if the broker takes it in time, and `status` offline with the heads."""
         self._shared.closing = True
@@ -128,7 +135,6 @@ class UplinkThread(Uplink):
         self._thread.start()
 
     def close(self, timeout_s: float) -> bool:
-        """False when it took too long, and there was somebody to say goodbye to."""
         self.end()
         if self._thread is None:
             return True

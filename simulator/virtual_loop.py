@@ -1,0 +1,124 @@
+"""An asyncio loop on a clock of its own: it never waits, time jumps to what comes next.
+
+Everything on it runs in one thread in an order that only depends on what was scheduled, so a night replays exactly.
+`Process` is the loop as one program sees it: when the program dies, nothing that it scheduled runs any more.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+Callback = Callable[..., object]
+
+
+class NothingLeft(Exception):
+    """Somebody waits for what nobody will do."""
+
+
+class VirtualLoop(asyncio.BaseEventLoop):
+    """time(): virtual seconds, from 0. errors: what callbacks raised; nothing is printed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._now_s = 0.0
+        self._selector = self  # what BaseEventLoop waits in
+        self.errors: list[str] = []
+        self.set_exception_handler(self._raised)
+
+    def time(self) -> float:
+        return self._now_s
+
+    def select(self, timeout: float | None) -> list[Any]:
+        if self._scheduled and not self._ready:
+            self._now_s = max(self._now_s, self._scheduled[0].when())
+        elif timeout is None:
+            raise NothingLeft("every callback has run and somebody still waits")
+        return []
+
+    def _process_events(self, events: list[Any]) -> None:
+        pass
+
+    def _write_to_self(self) -> None:
+        pass
+
+    def _raised(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        where = error.__traceback__ if isinstance(error, BaseException) else None
+        while where and where.tb_next:
+            where = where.tb_next
+        at = f" at {where.tb_frame.f_code.co_filename.rpartition('/')[2]}:{where.tb_lineno}" if where else ""
+        self.errors.append(f"{context.get('message')}: {error!r}{at}")
+
+
+class Files:
+    """What the kernel knows of this program's lines: who waits for which file descriptor."""
+
+    def __init__(self) -> None:
+        self.readers: dict[int, Callback] = {}
+        self.writers: dict[int, Callback] = {}
+
+
+class Process:
+    """The part of an event loop that a gateway uses, until `die`. threadsafe_delay_s: until another thread is heard."""
+
+    def __init__(self, loop: VirtualLoop, threadsafe_delay_s: Callable[[], float] = lambda: 0.0) -> None:
+        self._loop = loop
+        self._delay_s = threadsafe_delay_s
+        self._inbox: deque[tuple[Callback, tuple[object, ...]]] = deque()  # from other threads, in their order
+        self._heard_s = 0.0  # when the last of it is heard
+        self.alive = True
+        self.files = Files()
+        self.shortest_wait_s = 0.0
+
+    def die(self) -> None:
+        self.alive = False
+        self.files = Files()
+
+    def time(self) -> float:
+        return self._loop.time()
+
+    def _run(self, callback: Callback, *args: object) -> None:
+        if self.alive:
+            callback(*args)
+
+    def call_soon(self, callback: Callback, *args: object) -> asyncio.Handle:
+        return self._loop.call_soon(self._run, callback, *args)
+
+    def call_later(self, delay_s: float, callback: Callback, *args: object) -> asyncio.TimerHandle:
+        self.shortest_wait_s = min(self.shortest_wait_s, delay_s)
+        return self._loop.call_later(delay_s, self._run, callback, *args)
+
+    def call_soon_threadsafe(self, callback: Callback, *args: object) -> asyncio.Handle:
+        self._heard_s = max(self._heard_s, self._loop.time() + self._delay_s())
+        self._inbox.append((callback, args))
+        return self._loop.call_at(self._heard_s, self._hear)
+
+    def _hear(self) -> None:
+        callback, args = self._inbox.popleft()
+        self._run(callback, *args)
+
+    async def run_in_executor(self, _: None, function: Callable[..., Any], *args: object) -> Any:
+        """A thread that waits is here a function that gives what to wait for."""
+        return await function(*args)
+
+    def add_reader(self, fd: int, callback: Callback) -> None:
+        self.files.readers[fd] = callback
+        self._loop.call_soon(self.readable, fd)
+
+    def remove_reader(self, fd: int) -> bool:
+        return self.files.readers.pop(fd, None) is not None
+
+    def add_writer(self, fd: int, callback: Callback) -> None:
+        self.files.writers[fd] = callback
+
+    def remove_writer(self, fd: int) -> bool:
+        return self.files.writers.pop(fd, None) is not None
+
+    def readable(self, fd: int) -> None:
+        if reader := self.files.readers.get(fd):
+            reader()
+
+    def writable(self, fd: int) -> None:
+        if writer := self.files.writers.get(fd):
+            writer()
