@@ -4,17 +4,18 @@ Every frame that is taken yields exactly one fact, so that a number is never sil
 in good order but no one can read comes out as Lost.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from math import isfinite
 from struct import Struct
 
 from drivers import node_frame
 from drivers.kinds import LOOP_STATES
 from drivers.node_frame import ACK, ASK, BEAT, DATA, EVENT, HELLO, LOST, NACK
 from drivers.numbered import NumberedLink
-from drivers.reading import FAULT, GOOD, Event, Fact, Lost, Reading, Value
+from drivers.reading import FAULT, GOOD, Event, Fact, Lost, Reading, Run, Said, Value
 
-# A whole DATA or EVENT body as the splitter hands it over: a zero, header, payload, CRC.
-_VALUE_BODY = Struct("<xBIIBHIdI")
+# A whole DATA or EVENT body as the splitter hands it over: header, payload, CRC.
+_VALUE_BODY = Struct("<BIIBHIdI")
 _VALUE_BODY_BYTES = _VALUE_BODY.size
 _VALUES = (DATA, EVENT)
 
@@ -26,9 +27,6 @@ _WORDS_BY_KIND: dict[str, Words] = {
     "pad": {},
 }
 _POINTS_MAX = 1024  # a HELLO that claims more is nonsense, and must not fill the memory
-
-# Reading(...) and Event(...) check and reorder keywords; in the loop below that is a third of the time.
-_new = tuple.__new__
 
 
 class NodeLink(NumberedLink):
@@ -42,43 +40,54 @@ class NodeLink(NumberedLink):
         self.error = ""
         self._splitter = node_frame.Splitter()
         self._points: list[tuple[str, Words]] = []
+        self._names: list[str] = []
+        self._plain: frozenset[int] = frozenset()  # points that are simply numbers
         super().__init__(source, mono_s, mark, self._splitter)
 
     def feed(self, data: bytes) -> list[Fact]:
-        """The facts that these bytes complete, in the node's order."""
+        """The facts that these bytes complete, one by one, in the node's order."""
+        facts: list[Fact] = []
+        for said in self.hear(data):
+            facts += said.readings() if isinstance(said, Run) else [said]
+        return facts
+
+    def hear(self, data: bytes) -> Sequence[Said]:
+        """What these bytes complete, in the node's order."""
         bodies = self._splitter.bodies(data)
         if not bodies:
             return []
         now_s = self.last_heard_s = self._mono_s()
-        numbered = self._numbered
+        run = self._run(bodies, now_s)
+        if run:
+            return [run]
         facts: list[Fact] = []
-        expected = numbered.received + 1
         for body in bodies:
-            if len(body) == _VALUE_BODY_BYTES:
-                kind, boot, seq, _, index, age_ms, value, _ = _VALUE_BODY.unpack(body)
-                if seq == expected and boot == numbered.boot and numbered.known and kind in _VALUES:
-                    expected += 1
-                    at_s = now_s - age_ms * 0.001
-                    if index < len(self._points):
-                        point, words = self._points[index]
-                        if words is None and value - value == 0.0:  # finite
-                            facts.append(_new(Reading, (point, value, at_s, boot, seq, GOOD, kind == EVENT)))
-                            continue
-                    facts.append(self._special(index, value, at_s, boot, seq, kind == EVENT))
-                    continue
-            if expected != numbered.received + 1:
-                numbered.took(expected - 1)
             self._take(body, now_s, facts)
-            expected = numbered.received + 1
-        if expected != numbered.received + 1:
-            numbered.took(expected - 1)
         return facts
 
-    def _special(self, index: int, value: float, at_s: float, boot: int, seq: int, urgent: bool) -> Fact:
-        """A value that is not a good plain number: a code, a rating, or a fault of the node's."""
+    def _run(self, bodies: list[bytes], now_s: float) -> Run | None:
+        """All at once when it is nothing but the next plain values, as on a busy line. Else None, and none is taken."""
+        numbered = self._numbered
+        if not numbered.known or set(map(len, bodies)) != {_VALUE_BODY_BYTES}:
+            return None
+        rows = _VALUE_BODY.iter_unpack(b"".join(bodies))
+        kinds, boots, seqs, _, indexes, ages_ms, values, _ = zip(*rows, strict=True)
+        first = numbered.received + 1
+        in_order = set(boots) == {numbered.boot} and seqs == tuple(range(first, first + len(seqs)))
+        if not in_order or set(kinds) != {DATA} or not self._plain.issuperset(indexes) or not isfinite(sum(values)):
+            return None
+        numbered.took(seqs[-1])
+        names = self._names
+        monos_s = [now_s - age_ms * 0.001 for age_ms in ages_ms]
+        return Run(self.source, numbered.boot, first, [names[index] for index in indexes], values, monos_s)
+
+    def _value(self, index: int, value: float, at_s: float, boot: int, seq: int, urgent: bool) -> Fact:
+        """A number, a code, a rating, or a fault of the node's."""
         if index >= len(self._points):
             return Reading(f"{self.source}:point{index}", value, at_s, boot, seq, FAULT, urgent)
         point, words = self._points[index]
+        if words is None and isfinite(value):
+            return Reading(point, value, at_s, boot, seq, GOOD, urgent)
         if words is None or (words and value not in words):
             return Reading(point, value, at_s, boot, seq, FAULT, urgent)
         if words:
@@ -89,17 +98,22 @@ class NodeLink(NumberedLink):
         rating: dict[str, object] = {"value": int(value) or None, "pad": point}
         return Event(self.source, "ticket.rated", rating, at_s, boot, seq)
 
-    def _take(self, body: bytearray, now_s: float, facts: list[Fact]) -> None:
-        """Any frame that is not simply the next value."""
+    def _take(self, body: bytes, now_s: float, facts: list[Fact]) -> None:
+        """Any one frame."""
         kind, boot, seq, payload = node_frame.header(body)
         try:
+            if kind in _VALUES and len(body) == _VALUE_BODY_BYTES:
+                if self._numbered.accept(boot, seq):
+                    index, age_ms, value = node_frame.parse_data(payload)
+                    facts.append(self._value(index, value, now_s - age_ms * 0.001, boot, seq, kind == EVENT))
+                return
             if kind == HELLO:
                 self._hello(boot, seq, payload, now_s, facts)
             elif kind == BEAT:
                 values = node_frame.parse_beat(payload)
                 self.beat = dict(zip(("uptime_s", "free_b", "reset_cause", "supply_mv"), values, strict=True))
             elif kind in (DATA, EVENT, LOST):
-                # A value that got here as the next one has a wrong length: asking again would never end.
+                # A value that got here has a wrong length: asking again would never end.
                 first = node_frame.parse_lost(payload) if kind == LOST and len(payload) == 4 else seq
                 gone = self._numbered.lost(boot, first, seq)
                 if gone:
@@ -124,6 +138,8 @@ class NodeLink(NumberedLink):
             raise
         self.error = ""
         self.ring, self.firmware, self._points = ring, firmware, points
+        self._names = [name for name, _ in points]
+        self._plain = frozenset(index for index, (_, words) in enumerate(points) if words is None)
         gone = self._numbered.hello(boot, oldest, ring)
         if gone:
             facts.append(Lost(self.source, boot, *gone, now_s))

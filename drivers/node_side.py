@@ -73,4 +73,4 @@ class NodeSide(Sender):
         kind, point, value, at_ms = item
         age_ms = min(now_ms - at_ms, AGE_MAX_MS)
         body = struct.pack("<BIIBHId", kind, self.boot, seq, 14, point, age_ms, value)
-        return b"\0" + cobs(body + struct.pack("<I", crc32(body))) + b"\0"
+        return b"".join((b"\0", cobs(body + struct.pack("<I", crc32(body))), b"\0"))

@@ -4,8 +4,10 @@ Frames count only in order (go-back-N): `received` is the last number taken, `du
 safe on the gateway's disk. Both are told to the source, which keeps everything beyond `durable`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
+
+from drivers.reading import Fact, Said
 
 ACK_EVERY_S = 1.0
 ASK_EVERY_S = 1.0
@@ -144,6 +146,14 @@ class NumberedLink:
         self._mono_s = mono_s
         self._counts = counts
         self._numbered = Numbered(mark)
+
+    def feed(self, data: bytes) -> list[Fact]:
+        """The facts that these bytes complete, one by one, in the source's order."""
+        raise NotImplementedError
+
+    def hear(self, data: bytes) -> Sequence[Said]:
+        """The same, in columns where the link can."""
+        return self.feed(data)
 
     @property
     def hello(self) -> bool:

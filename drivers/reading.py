@@ -3,6 +3,7 @@
 They are plain tuples, because a gateway under load makes tens of thousands of them a second.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 Value = float | bool | str
@@ -55,7 +56,32 @@ class Lost(NamedTuple):
     mono_s: float
 
 
+class Run(NamedTuple):
+    """Readings of one numbered source in columns, each row the next number: all good, finite, not urgent.
+
+    What a busy line says in one read, without a tuple for each. first: number of the first row. points, values,
+    monos_s: as in Reading, of equal length, at least one.
+    """
+
+    source: str
+    boot: int
+    first: int
+    points: Sequence[str]
+    values: Sequence[float]
+    monos_s: Sequence[float]
+
+    @property
+    def last(self) -> int:
+        return self.first + len(self.points) - 1
+
+    def readings(self) -> list[Reading]:
+        """The same, row by row."""
+        rows = zip(self.points, self.values, self.monos_s, strict=True)
+        return [Reading(*row, self.boot, seq) for seq, row in enumerate(rows, self.first)]
+
+
 Fact = Reading | Event | Lost
+Said = Fact | Run
 
 
 class DriverError(Exception):

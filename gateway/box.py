@@ -6,11 +6,11 @@ then are nodes and kiosks acknowledged.
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from drivers.reading import Fact
+from drivers.reading import Said
 from gateway.clock import Wall
 from gateway.contract import STATE_BYTES_MAX, Json, Record, Topics, dictionary
 from gateway.local import Local
@@ -90,7 +90,7 @@ class Box:
 
     # -- facts in ---------------------------------------------------------------------------------------------------
 
-    def take(self, facts: list[Fact]) -> None:
+    def take(self, facts: Sequence[Said]) -> None:
         """On the loop: the whole flow, then see when it must be committed."""
         if self._stopping:
             return  # the outputs are in their safe state; nothing of this was acknowledged, so it comes again

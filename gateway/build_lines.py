@@ -4,14 +4,14 @@ pymodbus is imported only when a site has a modbus line: it is not free, and mos
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from drivers.kiosk_line import KioskLink
 from drivers.modbus_unit import Unit
 from drivers.node_link import NodeLink
-from drivers.reading import Fact
+from drivers.reading import Fact, Said
 from drivers.serial_line import SerialLine
 from gateway.config import Bus, Site, resolve_port
 from gateway.meters import Counter, Proof
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 SILENT_LEAST_S = 15.0
 SILENT_POLLS = 3
 
-Take = Callable[[list[Fact]], None]
+Take = Callable[[Sequence[Said]], None]
 Mono = Callable[[], float]
 
 
@@ -72,7 +72,7 @@ def _poll_s(site: Site, point: str) -> float:
 
 def ports(
     site: Site, devices: dict[str, Unit], open_line: Callable[[Bus], SerialLine], marks: dict[str, tuple[int, int]],
-    loop: asyncio.AbstractEventLoop, take: Take, polled: Take, mono_s: Mono,
+    loop: asyncio.AbstractEventLoop, take: Take, polled: Callable[[list[Fact]], None], mono_s: Mono,
 ) -> "list[Port | ModbusPort]":  # fmt: skip
     """open_line: a bus's line, still closed. polled: what happens to the facts of Modbus units before `take`."""
     found: list[Port | ModbusPort] = []
@@ -94,8 +94,8 @@ def serial_line(bus: Bus, links: Path | None, mono_s: Mono) -> SerialLine:
 
 
 def _modbus(
-    site: Site, bus: Bus, line: SerialLine, devices: dict[str, Unit], loop: asyncio.AbstractEventLoop, take: Take,
-    mono_s: Mono,
+    site: Site, bus: Bus, line: SerialLine, devices: dict[str, Unit], loop: asyncio.AbstractEventLoop,
+    take: Callable[[list[Fact]], None], mono_s: Mono,
 ) -> "ModbusPort":  # fmt: skip
     from drivers.modbus import Master, Timing
     from gateway.modbus_port import ModbusPort, Source

@@ -5,14 +5,14 @@ reactions act at once, and leaves the rest (commit, publish) to the threads behi
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
 
 from drivers.kinds import KINDS
 from drivers.outputs import Output
-from drivers.reading import GOOD, Event, Fact, Lost, Reading, Value
+from drivers.reading import GOOD, Event, Lost, Reading, Run, Said, Value
 from gateway.alarms import UNACKNOWLEDGED, Alarms, Change
 from gateway.around import Around
 from gateway.contract import Json, Label, Record, rfc3339
@@ -105,12 +105,15 @@ class Pipeline:
 
     # -- the one method ---------------------------------------------------------------------------------------------
 
-    def handle(self, facts: list[Fact]) -> None:
+    def handle(self, facts: Sequence[Said]) -> None:
         """Everything that one source had to say at once, in its order."""
         now_s = self._mono_s()
         for fact in facts:
             if type(fact) is Reading:
                 self._reading(fact, now_s)
+            elif type(fact) is Run:
+                for reading in fact.readings():
+                    self._reading(reading, now_s)
             elif type(fact) is Event:
                 self._pending.record("events", _event_record(fact), now_s)
             elif type(fact) is Lost:
@@ -155,9 +158,9 @@ class Pipeline:
             unit = "" if name == "count" else sensor.unit
             self._pending.reading(f"{sensor.id}/{name}", unit, "", reading, now_s)
 
-    def _mark(self, last: Fact) -> None:
+    def _mark(self, last: Said) -> None:
         """How far this source is in what waits for the next commit."""
-        if isinstance(last, Lost):
+        if isinstance(last, Lost | Run):
             self._pending.mark(last.source, last.boot, last.last)
         elif last.seq:
             source = last.source if isinstance(last, Event) else last.point.partition(":")[0]

@@ -2,11 +2,11 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from drivers.kiosk_line import KioskLink
 from drivers.node_link import NodeLink
-from drivers.reading import Fact
+from drivers.reading import Said
 from drivers.serial_line import SerialLine
 from gateway.contract import Json
 
@@ -65,7 +65,7 @@ class Port(HeldLine):
         line: SerialLine,
         link: Link,
         loop: asyncio.AbstractEventLoop,
-        on_facts: Callable[[list[Fact]], None],
+        on_facts: Callable[[Sequence[Said]], None],
         mono_s: Callable[[], float],
         silent_s: float,
     ) -> None:
@@ -114,7 +114,7 @@ class Port(HeldLine):
         if data is None:
             self._lost()
             return
-        facts = self.link.feed(data)
+        facts = self.link.hear(data)
         if facts:
             self._on_facts(facts)
         self._answer()

@@ -31,6 +31,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 
 # Library -> the files that may import it. Everybody else asks them.
 DOORS = {
+    "cobs": {"drivers/node_frame.py"},
     "serial": {"drivers/serial_line.py"},
     "pymodbus": {"drivers/modbus.py", "simulator/modbus_peer.py"},
     "gpiozero": {"drivers/pins.py", "simulator/pins.py"},

@@ -4,6 +4,8 @@ import math
 import struct
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from drivers.node_frame import (
     ACK,
@@ -23,7 +25,7 @@ from drivers.node_frame import (
     parse_ack,
 )
 from drivers.node_link import NodeLink
-from drivers.reading import FAULT, Event, Reading
+from drivers.reading import FAULT, Event, Reading, Run
 from tests.line_world import BOOT, CONTACT1, FLOW1, FLOW2, LOOP1, LOOP2, PAD1, TEXT, Clock, numbers
 
 
@@ -278,3 +280,51 @@ def test_a_durable_number_of_another_boot_or_never_received_changes_nothing(cloc
     link.durable(BOOT, 1)
     link.durable(boot, seq)
     assert link.durable_seq == 1
+
+
+# Columns: what a busy line says in one read.
+
+
+class FrameByFrame(NodeLink):
+    """A link that never takes a read as a whole."""
+
+    def _run(self, bodies: list[bytes], now_s: float) -> None:
+        return None
+
+
+def test_a_read_of_nothing_but_the_next_plain_values_comes_as_columns(clock: Clock) -> None:
+    link = NodeLink("n1", clock.mono_s)
+    link.feed(hello())
+    heard = link.hear(value(1, 0.25, FLOW1) + value(2, 0.5, FLOW2, age_ms=2000))
+    assert heard == [Run("n1", BOOT, 1, ["n1:flow1", "n1:flow2"], (0.25, 0.5), [1000.0, 998.0])]
+    assert (link.received, heard[0].last) == (2, 2)
+
+
+def mostly(usual: object, *odd: object) -> st.SearchStrategy:
+    return st.sampled_from([usual] * 12 + list(odd))
+
+
+ROWS = st.tuples(
+    mostly(1, 0, 2),  # how far from the last number
+    mostly(0.5, math.nan, math.inf, 1e308, 3.0),
+    mostly(FLOW1, FLOW2, LOOP1, PAD1, CONTACT1, 77),
+    mostly(DATA, EVENT),
+    mostly(BOOT, BOOT + 1),
+)
+ODD = st.sampled_from([hello(), hello(BOOT + 1), lost(2, 4), encode(DATA, BOOT, 2, b"odd"), b"\0noise\0"])
+
+
+@settings(max_examples=400)
+@given(st.lists(st.lists(ROWS, max_size=5) | ODD, max_size=6))
+def test_columns_say_exactly_what_the_frames_say_one_by_one(reads: list[bytes | list[tuple]]) -> None:
+    clock = Clock()
+    whole, single = NodeLink("n1", clock.mono_s), FrameByFrame("n1", clock.mono_s)
+    seq = 0
+    for read in [hello(), *reads]:
+        wire = read if isinstance(read, bytes) else b""
+        for step, number, point, kind, boot in () if wire else read:
+            seq += step
+            wire += value(seq, number, point, kind, boot, age_ms=seq)
+        assert repr(whole.feed(wire)) == repr(single.feed(wire))  # repr: nan is nan
+        assert (whole.received, whole.frames_odd) == (single.received, single.frames_odd)
+        assert said(whole) == said(single)
