@@ -25,11 +25,12 @@ from gateway.alarms import Alarms, Kept, Rule
 from gateway.box import Box, Parts
 from gateway.clock import SystemClock, Wall, boot_id
 from gateway.config import Bus, Sensor, Site
-from gateway.contract import Json, Topics
+from gateway.contract import Json, Label, Topics
 from gateway.detector import Detector
 from gateway.home import Home
 from gateway.local import Local
 from gateway.meters import Proofs, Totals, UnitPin
+from gateway.minutes import MINUTE_S
 from gateway.own_alarms import own_alarms
 from gateway.pending import Pending
 from gateway.pipeline import GPIO, Pipeline, Role
@@ -39,6 +40,7 @@ from gateway.site_devices import model_of
 from gateway.storage import Storage, StorageThread
 from gateway.store import Store
 from gateway.uplink import Identity, Link, Uplink, UplinkThread
+from models.features import WINDOW_MIN
 
 PINS_SOCKET = "pins.sock"
 
@@ -85,7 +87,7 @@ def build_on(ground: Ground, site: Site, home: Home, broker: str | None, loop: a
     pending = Pending(wall.label, site.store.node_commit_ms / 1000, site.store.commit_every_s)
     devices = build_lines.units(site)
     outputs = _outputs(site, pins, devices, kept, pending, crashed=store.unclean)
-    pipeline = _pipeline(site, outputs, kept, pending, clock, wall)
+    pipeline = _pipeline(site, outputs, kept, pending, clock, wall, store)
     topics = Topics(site.uplink.root, site.gateway)
     parts = Parts(wall, clock.mono_s, pipeline, pending, store, topics, _meta(site), _versions(), ground.figures)
     box = Box(parts, loop)
@@ -136,9 +138,20 @@ def _outputs(
     return found
 
 
+def _detector(models: dict[str, list[str]], store: Store, label: Label) -> Detector:
+    """With the hour before this start, so that a restart blinds no model."""
+    detector = Detector.from_models(models)
+    watched = [sensor for scored in models.values() for sensor in scored]
+    means = store.history.means_before(watched, label, WINDOW_MIN) if watched else {}
+    end_s = label.mono // MINUTE_S * MINUTE_S
+    detector.restore({sensor: {"end_s": end_s, "m3_s": window} for sensor, window in means.items()}, label.mono)
+    return detector
+
+
 def _pipeline(
-    site: Site, outputs: dict[str, Output], kept: dict[str, object], pending: Pending, clock: SystemClock, wall: Wall
-) -> Pipeline:
+    site: Site, outputs: dict[str, Output], kept: dict[str, object], pending: Pending, clock: SystemClock, wall: Wall,
+    store: Store,
+) -> Pipeline:  # fmt: skip
     sensors = site.sensors.values()
     latching = {sensor.id for sensor in sensors if sensor.latch}
     rules = [
@@ -161,7 +174,7 @@ def _pipeline(
         for s in sensors
     ]  # fmt: skip
     plans = [Plan(r.name, r.alarm, r.after_s, r.output, r.action, r.per_day) for r in site.reactions.values()]
-    detector = Detector.from_models(alarms.models())
+    detector = _detector(alarms.models(), store, wall.label())
     pipeline = Pipeline(roles, alarms, Reactions(plans), outputs, detector, pending, clock.mono_s, wall.label, kept)
     levels = {key.removeprefix("level:"): value for key, value in kept.items() if key.startswith("level:")}
     pipeline.restore({sensor: level for sensor, level in levels.items() if isinstance(level, bool | str)}, now_s)

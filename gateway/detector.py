@@ -182,17 +182,21 @@ class Detector:
         }
 
     def restore(self, state: Mapping[str, Any], mono_s: float) -> None:
-        """Take windows that state() gave earlier in the same boot (the caller compares boot numbers).
+        """Take windows as state() gives them, in times of this boot's clock: build.py makes them of the history.
 
-        Left out: sensors no longer watched, windows that end after mono_s, and what does not have the right form.
+        Left out: sensors no longer watched, windows that end after mono_s or lack more than their last GAP_MIN minutes,
+        and what does not have the right form.
         """
         for sensor, kept in state.items():
             window = self._windows.get(sensor)
             if window is None or not _is_window(kept) or kept["end_s"] > mono_s:
                 continue
+            silent_min = next((n for n, m in enumerate(reversed(kept["m3_s"])) if m is not None), WINDOW_MIN)
+            if silent_min > GAP_MIN:
+                continue
             window.start(kept["end_s"])
-            window.minutes.extend(nan if minute is None else float(minute) for minute in kept["m3_s"])
-            window.silent_min = next((n for n, m in enumerate(reversed(kept["m3_s"])) if m is not None), WINDOW_MIN)
+            window.minutes.extend(nan if minute is None else max(0.0, minute) for minute in kept["m3_s"])
+            window.silent_min = silent_min
             window.read_s = -inf  # the value in force was not kept: nothing is held
 
 

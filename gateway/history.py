@@ -12,7 +12,7 @@ from itertools import groupby, islice
 from drivers.reading import GOOD
 from gateway import minutes
 from gateway.contract import Label
-from gateway.lookback import BOOT_SHIFT, HOUR_MIN, LAST_MS, Names, Span, key, names_of, samples_of
+from gateway.lookback import BOOT_SHIFT, HOUR_MIN, LAST_MS, Names, Span, key, means_before, names_of, samples_of
 from gateway.minutes import Cell
 from gateway.packs import Column
 from gateway.pending import Draft, Wanted, Work
@@ -40,6 +40,14 @@ class History:
     def forget(self) -> None:
         """A transaction was taken back, and names that it brought with it."""
         self._numbers = {}
+
+    def means_before(self, sensors: list[str], label: Label, minutes_back: int) -> dict[str, list[float | None]]:
+        """For what needs its past at the start. What cannot be opened is as if it had not been measured."""
+        try:
+            return means_before(self._db, sensors, label, minutes_back)
+        except ValueError as error:
+            log.error("the last minutes could not be looked up: %s", error)
+            return {}
 
     # -- with a commit -----------------------------------------------------------------------------------------------
 

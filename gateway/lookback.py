@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from drivers.reading import Value
 from gateway import minutes, samples
+from gateway.contract import Label
 from gateway.minutes import MINUTE_S, Cell
 
 BOOT_SHIFT = 40  # ms of one boot: 34 years
@@ -98,6 +99,28 @@ def minutes_of(db: sqlite3.Connection, sensors: list[str], span: Span) -> Iterat
         if span.from_s - MINUTE_S < at_s < span.to_s:
             row = Minute(at_s + span.offset_s, cell.count, cell.least, cell.mean, cell.most, cell.last)
             yield cell.sensor, row
+
+
+def means_before(
+    db: sqlite3.Connection, sensors: list[str], label: Label, minutes_back: int
+) -> dict[str, list[float | None]]:
+    """{sensor: mean of each of the last whole minutes of this boot's clock, oldest first; None where none is known}.
+
+    What an earlier boot measured counts, too, when both clocks were known; it is off by half a minute at most.
+    """
+    from_s, to_s = label.mono - minutes_back * MINUTE_S, label.mono
+    offset_s = label.wall - label.mono if label.wall is not None else 0.0
+    wanted = spans(db, from_s + offset_s, to_s + offset_s) if label.wall is not None else []
+    if all(span.boot != label.boot for span in wanted):
+        wanted.append(Span(label.boot, max(0.0, from_s), to_s, offset_s))
+    first = int(label.mono // MINUTE_S) - minutes_back
+    found: dict[str, list[float | None]] = {}
+    for span in wanted:
+        for sensor, minute in minutes_of(db, sensors, span):
+            at = round((minute.at_s - offset_s) / MINUTE_S) - first
+            if 0 <= at < minutes_back:
+                found.setdefault(sensor, [None] * minutes_back)[at] = minute.mean
+    return found
 
 
 def minute_bodies(db: sqlite3.Connection, boot: int, first_min: int, last_min: int) -> Iterator[tuple[bytes]]:

@@ -121,7 +121,7 @@ def decode(body: bytes, name: Callable[[int], tuple[str, str]]) -> list[Cell]:
     except (zlib.error, msgspec.MsgspecError, ValueError, TypeError) as error:
         raise ValueError(f"one-minute aggregates cannot be opened: {error}") from None
     nos, minutes, counts = (list(accumulate(column)) for column in columns)
-    stats: list[list[Any]] = [numbers(f, "f") + numbers(d, "d") for f, d in zip(parts[:4], parts[4:], strict=True)]
+    stats: list[list[Any]] = [[*numbers(f, "f"), *numbers(d, "d")] for f, d in zip(parts[:4], parts[4:], strict=True)]
     if len(stats[0]) != len(nos):
         raise ValueError("one-minute aggregates of different lengths")
     rows = zip(nos, minutes, counts, *stats, strict=True)

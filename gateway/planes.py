@@ -8,19 +8,45 @@ import zlib
 from array import array
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import NamedTuple
 
 LEVEL = 6
 _SINGLE_MAX = 3.0e38
+_WHOLE_MAX = 2**31 - 1
+SCALES = tuple(factor * 10**power for power in range(10) for factor in (1, 6, 36))
+"""What registers count, seen from SI: decimal steps, and those of L/min and m3/h, which are no decimals of m3/s."""
+_SAME = 1e-14  # of a value: what converting it to SI may cost a double
+
+
+class Counted(NamedTuple):
+    """Values that are whole steps of a scale: value = (base + steps[i]) / scale."""
+
+    scale: int
+    base: int
+    steps: list[int]
+
+
+def counted(values: Sequence[float]) -> Counted | None:
+    """The same values as whole numbers, when a register of some meter was read; None when they are not of that sort."""
+    for scale in SCALES:
+        found = [value * scale for value in values]
+        if not all(-_WHOLE_MAX < number < _WHOLE_MAX for number in found):
+            return None  # too large, or no number
+        whole = [round(number) for number in found]
+        if all(abs(number - near) <= _SAME * abs(number) for number, near in zip(found, whole, strict=True)):
+            base = min(whole)
+            return Counted(scale, base, [number - base for number in whole])
+    return None
 
 
 def planes(values: Sequence[float], code: str) -> list[bytes]:
-    """code: "f" keeps single precision (7 digits), "d" everything."""
+    """code: "f" keeps single precision (7 digits), "d" everything, "I" whole numbers from 0."""
     numbers = array(code, values)
     raw = numbers.tobytes()
     return [zlib.compress(raw[i :: numbers.itemsize], LEVEL) for i in range(numbers.itemsize)]
 
 
-def numbers(stored: Sequence[bytes], code: str) -> list[float]:
+def numbers(stored: Sequence[bytes], code: str) -> Sequence[float]:
     """What `planes` was given. Single precision comes back as the shortest decimal that means it.
 
     Raises ValueError for what is not such planes.
@@ -31,10 +57,10 @@ def numbers(stored: Sequence[bytes], code: str) -> list[float]:
         raw = bytearray(size * len(opened[0]))
         for i, plane in enumerate(opened):
             raw[i::size] = plane
-        found: list[float] = array("d" if code == "d" else "f", bytes(raw)).tolist()
+        found: Sequence[float] = array(code, bytes(raw)).tolist()
     except (zlib.error, IndexError, ValueError, TypeError) as error:
         raise ValueError(f"planes that do not open: {error}") from None
-    return found if code == "d" else [float(f"{number:.7g}") for number in found]
+    return [float(f"{number:.7g}") for number in found] if code == "f" else found
 
 
 def single(values: Sequence[float]) -> bool:

@@ -1,9 +1,10 @@
 """Raw samples on the loop's side: what polled and local sensors measured, reported or not, until the next commit.
 
 A group is all of them of one interval, closed together: one row of the store. A body is msgpack over [head, planes of
-the sensors kept in single precision, planes of those kept whole]; the head is compressed msgpack:
-[sensors by number, which times each has, the times, kinds, values that are no numbers, odd qualities].
-Sensors read in one poll share their times, so those are kept once.
+the steps of counted sensors, of single precision, of double precision]; the head is compressed msgpack: [sensors by
+number, which times each has, the times, kinds, (scale, base) of counted sensors, values that are no numbers, odd
+qualities]. Sensors read in one poll share their times, so those are kept once; what a meter counted in decimal steps
+is kept as those steps.
 """
 
 import zlib
@@ -15,10 +16,12 @@ import msgspec
 
 from drivers.reading import GOOD, Reading
 from gateway.packs import Column
-from gateway.planes import LEVEL, numbers, planes, single, steps
+from gateway.planes import LEVEL, Counted, counted, numbers, planes, single, steps
 
 OPEN_MAX = 100_000  # samples of the open group; when the disk stalls longer, further ones are given up and counted
 EXACT_UNITS = frozenset({"m3"})  # totals only grow: in single precision their last digits would be lost
+_COUNTED, _AS_IS = "I", "x"
+_CODES = (_COUNTED, "f", "d")
 _to_msgpack = msgspec.msgpack.Encoder().encode
 _from_msgpack = msgspec.msgpack.Decoder().decode
 
@@ -87,44 +90,56 @@ def encode(columns: list[tuple[int, Column]]) -> bytes:
     """columns: (number of the sensor, its samples), in order of the numbers."""
     times: dict[tuple[float, ...], int] = {}
     which = [times.setdefault(tuple(column.monos), len(times)) for _, column in columns]
-    kinds = [_kind(column) for _, column in columns]
+    kinds, scales, others = "", [], []
+    flat: dict[str, list[Any]] = {code: [] for code in _CODES}
+    for _, column in columns:
+        kind, values = _sorted_out(column)
+        kinds += kind
+        if isinstance(values, Counted):
+            scales.append(values[:2])
+            flat[kind] += values.steps
+        elif kind in flat:
+            flat[kind] += values
+        else:
+            others.append(values)
     head = [
-        steps([number for number, _ in columns]),
-        which,
-        [_second_steps([round(mono * 1000) for mono in monos]) for monos in times],
-        "".join(kinds),
-        [column.values for (_, column), kind in zip(columns, kinds, strict=True) if kind == "x"],
+        steps([number for number, _ in columns]), which,
+        [_second_steps([round(mono * 1000) for mono in monos]) for monos in times], kinds, scales, others,
         [[i, column.odd] for i, (_, column) in enumerate(columns) if column.odd],
-    ]
-    flat = {code: [v for (_, c), kind in zip(columns, kinds, strict=True) if kind == code for v in c.values]
-            for code in "fd"}  # fmt: skip
-    parts = [planes(flat[code], code) for code in "fd"]  # type: ignore[arg-type]
-    return _to_msgpack([zlib.compress(_to_msgpack(head), LEVEL), *parts])
+    ]  # fmt: skip
+    packed = zlib.compress(_to_msgpack(head), LEVEL)
+    return _to_msgpack([packed, *(planes(values, code) for code, values in flat.items())])
 
 
 def decode(body: bytes) -> Iterator[tuple[int, Column]]:
     """(number of the sensor, a column without its name). Raises ValueError for a body that is not one of ours."""
     try:
         packed, *parts = _from_msgpack(body)
-        nos, which, times, kinds, others, odd = _from_msgpack(zlib.decompress(packed))
+        nos, which, times, kinds, scales, others, odd = _from_msgpack(zlib.decompress(packed))
     except (zlib.error, msgspec.MsgspecError, ValueError, TypeError) as error:
         raise ValueError(f"a group of raw samples cannot be opened: {error}") from None
     monos = [[ms / 1000 for ms in _second_sums(time)] for time in times]
-    flat: dict[str, Any] = {code: iter(numbers(part, code)) for code, part in zip("fd", parts, strict=True)}
-    rest, odds = iter(others), dict(odd)
+    flat: dict[str, Any] = {code: iter(numbers(part, code)) for code, part in zip(_CODES, parts, strict=True)}
+    scale, rest, odds = iter(scales), iter(others), dict(odd)
     for i, (sensor, time, kind) in enumerate(zip(accumulate(nos), which, kinds, strict=True)):
         column = Column("", "", "", 0)
         column.monos = monos[time]
-        column.values = next(rest) if kind == "x" else [next(flat[kind]) for _ in column.monos]
+        column.values = next(rest) if kind == _AS_IS else [next(flat[kind]) for _ in column.monos]
+        if kind == _COUNTED:
+            unit, base = next(scale)
+            column.values = [(base + step) / unit for step in column.values]
         column.odd = [(index, quality) for index, quality in odds.get(i, ())]
         yield sensor, column
 
 
-def _kind(column: Column) -> str:
-    """ "f" single precision, "d" double, "x" words, bools and mixtures as they are."""
-    if set(map(type, column.values)) != {float}:
-        return "x"
-    return "f" if column.unit not in EXACT_UNITS and single(column.values) else "d"  # type: ignore[arg-type]
+def _sorted_out(column: Column) -> tuple[str, Any]:
+    """(kind, values): counted, single, double, or words, bools and mixtures as they are."""
+    values: list[Any] = column.values
+    if set(map(type, values)) != {float}:
+        return _AS_IS, values
+    if found := counted(values):
+        return _COUNTED, found
+    return ("f" if column.unit not in EXACT_UNITS and single(values) else "d"), values
 
 
 def _second_steps(times_ms: list[int]) -> list[int]:
