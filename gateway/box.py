@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from drivers.reading import Said
+from gateway import snapshot
 from gateway.clock import Wall
 from gateway.contract import STATE_BYTES_MAX, Json, Record, Topics, dictionary
 from gateway.local import Local
@@ -33,6 +34,7 @@ TICK_S = 0.1
 HEALTH_EVERY_S = 60.0
 STATE_EVERY_S = 60.0
 WATCHDOG_EVERY_S = 5.0
+SNAPSHOT_EVERY_S = 3600.0  # and a minute after the start
 STALLED_S = 20.0  # a thread that has not come round for so long is not alive
 _WAITING_MAX = 100_000  # records not yet durable: beyond it the lines are not read
 _STOP_STORE_S, _STOP_UPLINK_S = 1.5, 2.0
@@ -68,7 +70,7 @@ class Box:
         self._ticker: asyncio.TimerHandle | None = None
         self._ports: dict[str, Port | ModbusPort] = {}
         self._under_way = 0  # records handed to the storage thread and not yet durable
-        self._due_s = {"health": 0.0, "state": 0.0, "watchdog": 0.0}
+        self._due_s = {"health": 0.0, "state": 0.0, "watchdog": 0.0, "snapshot": parts.mono_s() + STATE_EVERY_S}
         self._state_changes = -1
         self._disk_trouble = ""
         self._slowest_tick_s = 0.0
@@ -200,6 +202,10 @@ class Box:
         if now_s >= self._due_s["health"]:
             self._due_s["health"] = now_s + HEALTH_EVERY_S
             self._pending.record("health", Record("health", "box", now_s, self.health()), now_s)
+        if now_s >= self._due_s["snapshot"]:
+            self._due_s["snapshot"] = now_s + SNAPSHOT_EVERY_S
+            for data in snapshot.parts(self._pending.kept):
+                self._pending.apart("health", Record("snapshot", "box", now_s, data), now_s)
         if now_s >= self._due_s["watchdog"] and self.alive(now_s):
             self._due_s["watchdog"] = now_s + WATCHDOG_EVERY_S
             notify("WATCHDOG=1")

@@ -85,6 +85,7 @@ def build_on(ground: Ground, site: Site, home: Home, broker: str | None, loop: a
     store.open(ground.boot_id)
     kept = store.kept()
     pending = Pending(wall.label, site.store.node_commit_ms / 1000, site.store.commit_every_s)
+    pending.kept.update(kept)
     devices = build_lines.units(site)
     outputs = _outputs(site, pins, devices, kept, pending, crashed=store.unclean)
     pipeline = _pipeline(site, outputs, kept, pending, clock, wall, store)

@@ -1,6 +1,6 @@
 """The catalogue: every type of event, alarm and health record, and what stands in its `data`."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
@@ -205,6 +205,15 @@ class PackRejected(Struct, kw_only=True):
     why: str
 
 
+class Snapshot(Struct, kw_only=True):
+    """Each hour: all that a replaced box needs to go on; `linli db restore-snapshot` takes the parts of one moment."""
+
+    value: Literal["hour"]
+    part: Annotated[int, Meta(ge=1)]
+    parts: Annotated[int, Meta(ge=1, description="of this moment; more than one when it is long")]
+    keep: Annotated[dict[str, Any], Meta(description="by `<sort>:<name>`; sorts: alarm, output, level, pulses, total")]
+
+
 class Probe(Struct, kw_only=True):
     """`linli doctor` tries the way to the ledger."""
 
@@ -229,6 +238,7 @@ RECORD_TYPES: dict[str, dict[str, type[Struct]]] = {
     "health": {
         "health": Health,
         "probe": Probe,
+        "snapshot": Snapshot,
         "disk.trouble": DiskWord,
         "disk.well": DiskWord,
         "pack.rejected": PackRejected,

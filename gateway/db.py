@@ -1,6 +1,7 @@
 """`linli db --state DIR ...`: look inside the gateway's database, or bring it to this program's schema.
 
-Reading never writes and may go on beside a running gateway; `migrate` takes the state folder's lock and may not.
+Reading never writes and may go on beside a running gateway; `migrate` and `restore-snapshot` take the state folder's
+lock and may not.
 """
 
 import argparse
@@ -9,32 +10,37 @@ import sqlite3
 import sys
 from pathlib import Path
 
+from gateway import snapshot
 from gateway.home import DATABASE, AlreadyRunning, Home
 from gateway.schema import SCHEMA_VERSION, SchemaError, ensure, query, tables, version_of
+from gateway.snapshot import SnapshotError
 
 GOOD, CHECK_FAILED, WRONG_USE = 0, 1, 2
-DEEDS = ("migrate", "tables", "query", "rows")
+DEEDS = ("migrate", "tables", "query", "rows", "restore-snapshot")
+_WANTS = {"query": "an SQL statement in quotes", "rows": "a table", "restore-snapshot": "a file"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--state", required=True, type=Path, metavar="DIR", help="the gateway's state folder")
     parser.add_argument("--limit", type=int, default=100, metavar="N", help="rows at most (0: all), default 100")
-    parser.add_argument("deed", choices=DEEDS, help="query takes SQL, rows a table")
-    parser.add_argument("what", nargs="?", metavar="SQL|TABLE")
+    parser.add_argument("deed", choices=DEEDS, help="query takes SQL, rows a table, restore-snapshot a file")
+    parser.add_argument("what", nargs="?", metavar="SQL|TABLE|FILE")
 
 
 def run(args: argparse.Namespace) -> int:
     """0: done. 1: the file refused. 2: no such database, or an argument too many or too few."""
     path: Path = args.state / DATABASE
-    if (args.what is not None) != (args.deed in ("query", "rows")):
+    if (args.what is not None) != (args.deed in _WANTS):
         given = "an argument" if args.what is not None else "nothing"
-        wanted = {"query": "an SQL statement in quotes", "rows": "a table"}.get(args.deed, "nothing")
+        wanted = _WANTS.get(args.deed, "nothing")
         return _say(f"found {given} after {args.deed}, expected {wanted}; see linli db --help", WRONG_USE)
-    if not path.is_file():
+    if args.deed != "restore-snapshot" and not path.is_file():
         return _say(f"{path}: found no database, expected one; see --state (linli run makes it)", WRONG_USE)
     try:
+        if args.deed == "restore-snapshot":
+            return _restore(args.state, path, Path(args.what))
         return _migrate(args.state, path) if args.deed == "migrate" else _show(args, path)
-    except (AlreadyRunning, SchemaError) as error:
+    except (AlreadyRunning, SchemaError, SnapshotError) as error:
         return _say(str(error), CHECK_FAILED)
     except (sqlite3.Error, ValueError) as error:
         expected = "one statement that only reads" if args.deed == "query" else "a sound database"
@@ -55,6 +61,21 @@ def _migrate(folder: Path, path: Path) -> int:
     finally:
         home.release()
     print(f"{path}: schema {SCHEMA_VERSION}" + (f", was {before}" if before != SCHEMA_VERSION else " already"))
+    return GOOD
+
+
+def _restore(folder: Path, path: Path, file: Path) -> int:
+    """Also into the folder of a box that never ran: its first start then goes on from there."""
+    snapshot.read(file)  # before anything is made
+    home = Home(folder)
+    try:
+        ensure(path)
+        path.chmod(0o600)
+        done = snapshot.restore(path, file)
+    finally:
+        home.release()
+    print(f"{path}: {done.values} values of {done.source}, {done.time}", end="")
+    print(f"; {done.kept_newer} alarms left as they are, because they came as often here" if done.kept_newer else "")
     return GOOD
 
 

@@ -148,6 +148,7 @@ class Pending:
         self._due_s: float | None = None  # something must be durable
         self._close_s: float | None = None  # numbered readings must become a pack
         self._local_due_s: float | None = None
+        self.kept: dict[str, object] = {}  # all that `keep` said, and what build.py found in the store
         self.records = 0  # waiting here, for the back-pressure
 
     def reading(self, sensor: str, unit: str, source: str, reading: Reading, now_s: float) -> None:
@@ -179,9 +180,19 @@ class Pending:
         if len(waiting) >= EVENTS_PER_PACK:
             self._close_records(stream)
 
+    def apart(self, stream: str, record: Record, now_s: float) -> None:
+        """A long record, in a pack of its own, so that it fits a message."""
+        self._close_records(stream)
+        self.record(stream, record, now_s)
+        self._close_records(stream)
+
     def keep(self, key: str, value: object) -> None:
         """State that must be as new as the facts of the same commit. None forgets the key."""
         self._keep[key] = None if value is None else msgspec.json.encode(value).decode()
+        if value is None:
+            self.kept.pop(key, None)
+        else:
+            self.kept[key] = value
 
     def want(self, wanted: list[Wanted]) -> None:
         """Raw samples to be sent, with the commit that holds the last of them."""

@@ -49,8 +49,8 @@ GATEWAY_ORDER = (
     "alarm", "check", "db", "outbox", "run", "build", "scan_bus",
     "build_lines", "check_device", "desk", "box", "contract_command",
     # the flow and what it asks
-    "pipeline", "alarms", "reactions", "queues", "detector", "health", "control", "local", "meters", "modbus_port",
-    "ports", "own_alarms",
+    "pipeline", "snapshot", "alarms", "reactions", "queues", "detector", "health", "control", "local", "meters",
+    "modbus_port", "ports", "own_alarms",
     # to the city, and what keeps it
     "around", "uplink", "session", "wire", "courier", "link", "reader", "storage", "store", "salvage", "budget",
     "history", "lookback", "journal", "pending", "minutes", "samples", "packs", "planes", "schema",
