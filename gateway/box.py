@@ -34,7 +34,7 @@ TICK_S = 0.1
 HEALTH_EVERY_S = 60.0
 STATE_EVERY_S = 60.0
 WATCHDOG_EVERY_S = 5.0
-SNAPSHOT_EVERY_S = 3600.0  # and a minute after the start
+SNAPSHOT_EVERY_S = 3600.0  # and at the start
 STALLED_S = 20.0  # a thread that has not come round for so long is not alive
 _WAITING_MAX = 100_000  # records not yet durable: beyond it the lines are not read
 _STOP_STORE_S, _STOP_UPLINK_S = 1.5, 2.0
@@ -70,7 +70,7 @@ class Box:
         self._ticker: asyncio.TimerHandle | None = None
         self._ports: dict[str, Port | ModbusPort] = {}
         self._under_way = 0  # records handed to the storage thread and not yet durable
-        self._due_s = {"health": 0.0, "state": 0.0, "watchdog": 0.0, "snapshot": parts.mono_s() + STATE_EVERY_S}
+        self._due_s = {"health": 0.0, "state": 0.0, "watchdog": 0.0, "snapshot": 0.0}
         self._state_changes = -1
         self._disk_trouble = ""
         self._slowest_tick_s = 0.0
