@@ -56,6 +56,7 @@ class Ground(NamedTuple):
     storage: Callable[..., Storage] = StorageThread
     uplink: Callable[..., Uplink] = UplinkThread
     figures: Callable[[Path], Json] = health.figures
+    vfs: str = ""  # the file layer under the database; see schema.connect
 
 
 def build(site: Site, home: Home, links: Path | None, broker: str | None, loop: asyncio.AbstractEventLoop) -> Box:
@@ -80,7 +81,7 @@ def build_on(ground: Ground, site: Site, home: Home, broker: str | None, loop: a
     store = Store(
         home.database, wall, ground.dice, budget_mb=site.store.budget_mb, confirmed_days=site.store.confirmed_days,
         raw_days=site.store.raw_days, minute_days=site.store.minute_days,
-        polled=any(not _numbered(site, sensor) for sensor in site.sensors.values()),
+        polled=any(not _numbered(site, sensor) for sensor in site.sensors.values()), vfs=ground.vfs,
     )  # fmt: skip
     store.open(ground.boot_id)
     kept = store.kept()
@@ -212,7 +213,7 @@ def _uplink(site: Site, broker: str | None, parts: Parts, ground: Ground, home: 
     identity = Identity(parts.store.starts, parts.wall.boot, site.cfg, parts.versions)
 
     def open_reader() -> Reader:
-        return Reader(home.database)
+        return Reader(home.database, ground.vfs)
 
     return ground.uplink(link, identity, open_reader, parts.mono_s, ground.dice, parts.storage.put)
 

@@ -17,7 +17,7 @@ from gateway.contract import STREAMS, Topics
 from gateway.home import DATABASE
 from gateway.packs import open_records
 from gateway.reader import Reader
-from gateway.schema import N_MAX, WAITING, pack_id
+from gateway.schema import N_MAX, WAITING, connect, pack_id
 from gateway.words import Words
 
 GOOD, CHECK_FAILED, WRONG_USE = 0, 1, 2
@@ -115,7 +115,7 @@ class Row(NamedTuple):
 
 def overview(path: Path, clock: SystemClock) -> list[Row]:
     """Epochs oldest first, streams in order of precedence. Raises sqlite3.Error."""
-    db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=2)
+    db = connect(path, read_only=True, timeout_s=2)
     try:
         rows = db.execute(
             "SELECT epoch_no, epoch, stream, head, acked FROM streams JOIN epochs ON no = epoch_no"

@@ -1,6 +1,5 @@
 """The uplink's (and the page's) view of the store: read only, a connection of its own, short reads."""
 
-import sqlite3
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -9,7 +8,7 @@ from gateway import lookback
 from gateway.contract import STREAMS, Label, Topics, event_records, pack_payload
 from gateway.lookback import Minute, Sample
 from gateway.packs import open_records, reading_records
-from gateway.schema import N_MAX, REJECTED, WAITING, pack_id, pack_name
+from gateway.schema import N_MAX, REJECTED, WAITING, connect, pack_id, pack_name
 
 _COLUMNS = "id, notice, boot, mono, wall, clock, err_s, cfg, body"
 
@@ -35,8 +34,8 @@ class Row(NamedTuple):
 class Reader:
     """Raises sqlite3.DatabaseError when the file is broken; the storage thread then renews it."""
 
-    def __init__(self, path: Path) -> None:
-        self._db = sqlite3.connect(f"file:{path}?mode=ro", uri=True, isolation_level=None, timeout=2)
+    def __init__(self, path: Path, vfs: str = "") -> None:
+        self._db = connect(path, vfs, read_only=True, timeout_s=2)
         self._db.execute("PRAGMA query_only = ON")
         self._names = self.epochs()
 

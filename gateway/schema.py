@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Generator
 from pathlib import Path
+from urllib.parse import urlencode
 
 from gateway.contract import STREAMS
 
@@ -37,17 +38,28 @@ class SchemaError(Exception):
     """The database cannot be brought to this program's schema: found, expected, what to do."""
 
 
-def version_of(path: Path) -> int:
-    connection = sqlite3.connect(path)
+def connect(path: Path, vfs: str = "", *, read_only: bool = False, timeout_s: float = 5.0) -> sqlite3.Connection:
+    """A connection that begins no transaction by itself; it may change threads, but is used by one at a time.
+
+    vfs: a file layer that SQLite knows under that name; "" is the system's own.
+    """
+    options = {"mode": "ro" if read_only else "", "vfs": vfs}
+    asked = urlencode({key: value for key, value in options.items() if value})
+    uri = f"{path.absolute().as_uri()}?{asked}"
+    return sqlite3.connect(uri, uri=True, isolation_level=None, timeout=timeout_s, check_same_thread=False)
+
+
+def version_of(path: Path, vfs: str = "") -> int:
+    connection = connect(path, vfs)
     try:
         return int(connection.execute("PRAGMA user_version").fetchone()[0])
     finally:
         connection.close()
 
 
-def quick_check(path: Path) -> None:
+def quick_check(path: Path, vfs: str = "") -> None:
     """Raises sqlite3.DatabaseError for a file whose pages do not fit together."""
-    connection = sqlite3.connect(path)
+    connection = connect(path, vfs)
     try:
         found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
     finally:
@@ -62,9 +74,9 @@ def is_corrupt(error: sqlite3.DatabaseError) -> bool:
     return name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")) or str(error).startswith("quick_check")
 
 
-def ensure(path: Path) -> None:
+def ensure(path: Path, vfs: str = "") -> None:
     """Bring the file to SCHEMA_VERSION in a process of its own. Raises SchemaError, sqlite3.DatabaseError."""
-    found = version_of(path) if path.exists() else 0
+    found = version_of(path, vfs) if path.exists() else 0
     if found == SCHEMA_VERSION:
         return
     if found > SCHEMA_VERSION:
@@ -98,7 +110,7 @@ def migrate(path: Path) -> None:
             db.execute(statement)
         db.execute("PRAGMA user_version = 2")
 
-    connection = sqlite3.connect(path, isolation_level=None)
+    connection = connect(path)
     try:
         connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
         connection.execute("PRAGMA journal_mode = WAL")
@@ -127,7 +139,7 @@ def query(path: Path, sql: str) -> Generator[dict[str, object], None, None]:
     """Rows of one read-only statement, also beside a running gateway. Raises sqlite3.DatabaseError, ValueError."""
     import sqlite_utils
 
-    connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=5)
+    connection = connect(path, read_only=True)
     try:
         connection.set_authorizer(_only_read)
         yield from sqlite_utils.Database(connection, execute_plugins=False).query(sql)

@@ -20,7 +20,7 @@ from gateway.contract import STREAMS, Began, Gap, Json, Label, Record
 from gateway.history import History
 from gateway.pending import Confirm, Draft, Work
 from gateway.salvage import Aside, Salvaged, fell_back, salvage
-from gateway.schema import CONFIRMED, PAGE_BYTES, REJECTED, WAITING, ensure, is_corrupt, pack_id, quick_check
+from gateway.schema import CONFIRMED, PAGE_BYTES, REJECTED, WAITING, connect, ensure, is_corrupt, pack_id, quick_check
 
 _PRAGMAS = (
     "journal_mode=WAL", "synchronous=FULL", "secure_delete=OFF", "journal_size_limit=16777216",
@@ -49,7 +49,7 @@ class StoreCorrupt(Exception):
 
 
 class Store:
-    """path: the database. stamp: labels notices, and is told the boot number. dice: names epochs."""
+    """path: the database. stamp: labels notices, and is told the boot number. dice: names epochs. vfs: see schema."""
 
     def __init__(
         self,
@@ -62,8 +62,9 @@ class Store:
         raw_days: float = 7,
         minute_days: float = 400,
         polled: bool = False,
+        vfs: str = "",
     ) -> None:
-        self.path = path
+        self.path, self._vfs = path, vfs
         self._stamp = stamp
         self._label = stamp.label
         self._dice = dice
@@ -110,10 +111,10 @@ class Store:
     def _connect(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         if self.path.exists():
-            quick_check(self.path)
-        ensure(self.path)
+            quick_check(self.path, self._vfs)
+        ensure(self.path, self._vfs)
         self.path.chmod(0o600)
-        self._db = sqlite3.connect(self.path, isolation_level=None, timeout=5, check_same_thread=False)
+        self._db = connect(self.path, self._vfs)
         for pragma in _PRAGMAS:
             self._db.execute(f"PRAGMA {pragma}")
         self.history = History(self._db, *self._history_h)
