@@ -14,7 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drivers import kiosk_line, node_frame
+from drivers import frame_table, kiosk_line, node_frame
+from drivers.call_bus import CallBus
+from drivers.escpos_tap import EscposTap, Template
 from drivers.kiosk_line import KioskLink
 from drivers.kiosk_side import KioskSide
 from drivers.node_link import NodeLink
@@ -152,6 +154,43 @@ def test_nothing_on_a_line_makes_a_link_or_a_device_fall_over(name: str) -> None
         side.outgoing(200)
         assert 0 <= link.durable_seq <= link.received and 0 <= side.durable <= side.received < side.next
     assert facts > MUTATIONS / 10, "all was refused, so nothing was tried"
+
+
+SLIP = "\x1b@邻里社区服务中心\n您的号码: A012\n业务: 社会保障\n".encode("gb18030") + b"\x1dv0\0\x02\0\x04\0" + bytes(8)
+CALL = bytes.fromhex("FF 68 05 05 68 03 01 41 00 12 57 16")
+OVERHEARD: dict[str, tuple[Callable[[Callable[[], float]], EscposTap | CallBus], list[bytes]]] = {
+    "escpos": (
+        lambda mono_s: EscposTap("p1", Template(["您的号码: {label}", "业务: {service}"]), "gb18030", {}, mono_s),
+        [SLIP + b"\x1dVA\x03", SLIP + b"\x1dk\x02400638133393\0\x1bi",
+         SLIP + b"\x1d(k\x03\0\x31\x43\x03\x10\x04\x01\x1dV\0"],
+    ),
+    "call-bus": (
+        lambda mono_s: CallBus("c1", frame_table.load(frame_table.tables()["keypad-21"]), mono_s),
+        [CALL, bytes.fromhex("FF 68 05 05 68 04 02 42 01 20 69 16"), bytes.fromhex("FF 68 02 02 68 0A 11 1B 16")],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.timeout(60 + MUTATIONS * SLOWEST_MS / 1000)
+@pytest.mark.parametrize("name", OVERHEARD)
+def test_an_overheard_line_survives_anything_and_hears_the_next_one_after_a_pause(name: str) -> None:
+    """What is only overheard has no acknowledgement and, on a printer's line, no check: a harm may cost its
+    neighbours, but only up to the next pause."""
+    make, pieces = OVERHEARD[name]
+    dice, clock = random.Random(f"{name} 3"), Clock()
+    decoder, harms = make(clock.mono_s), 0
+    for number in range(MUTATIONS):
+        clock.s += 5
+        harmed = mutated(dice.choice(pieces), pieces, dice)
+        facts = 0
+        for chunk in in_cuts(harmed + dice.choice(pieces), dice):
+            facts += len(decoder.feed(chunk))
+        harms += facts < 2
+        clock.s += 5
+        decoder.tick()
+        clock.s += 5
+        assert len(decoder.feed(dice.choice(pieces))) == 1, f"mutation {number}: {harmed!r}"
+    assert harms > MUTATIONS / 5, "the harms must harm"
 
 
 U32 = st.integers(0, 0xFFFFFFFF) | st.integers(0, 5)
