@@ -35,6 +35,7 @@ COMMANDS = {
     "verify": Command("simulator.verify", "compare the simulator's truth with the city's ledger"),
     "bench": Command("simulator.bench", "measure the README's figures on this machine"),
     "chaos": Command("simulator.chaos", "seeded faults against a running centre, then the promises"),
+    "powercut": Command("simulator.powercut", "the power cut at hundreds of moments of a real run; needs root"),
 }
 DEMO_EXTRA = {"rich", "iotcore"}
 

@@ -15,6 +15,7 @@ from gateway.packs import open_records, reading_records
 from gateway.schema import WAITING, pack_id
 
 BALLAST_BYTES = 4_000_000
+HEADS = "heads.json"
 _COLUMNS = 14
 _GAP_RECORDS_MAX = 200  # ranges named one by one; beyond it neighbouring ranges are joined
 _HEAD_MAX = 50_000_000
@@ -29,7 +30,7 @@ class Aside:
     def __init__(self, database: Path) -> None:
         self._database = database
         self._ballast = database.with_name("ballast")
-        self.heads_file = database.with_name("heads.json")
+        self.heads_file = database.with_name(HEADS)
 
     def lay_ballast(self) -> None:
         try:
@@ -50,7 +51,10 @@ class Aside:
         """Whether the disk took it; an old note is better than no gateway."""
         draft = self.heads_file.with_suffix(".new")
         try:
-            draft.write_text(json.dumps(body))
+            with open(draft, "w") as file:
+                file.write(json.dumps(body))
+                file.flush()
+                os.fsync(file.fileno())  # else a power cut may leave the new name on an empty file
             os.replace(draft, self.heads_file)
         except OSError:
             return False

@@ -114,10 +114,15 @@ class Comparison:
                 self._event_pack(body, sync)
 
     def finish(self, tolerance_s: float) -> None:
+        for prefix, seq in self.absent():
+            self._absent(prefix, seq)
+        self._look_for_samples(tolerance_s)
+
+    def absent(self) -> Iterator[tuple[str, Seq]]:
+        """Source/boot and number of every fact that was not fed."""
         for prefix, seq, row in self.book.all_rows():
             if not self._seen[row]:
-                self._absent(prefix, seq)
-        self._look_for_samples(tolerance_s)
+                yield prefix, seq
 
     def _read_syncs(self, ledger: Ledger, gateway: str) -> None:
         """The best word on each boot: of two, the one with the smaller error, else the later one."""

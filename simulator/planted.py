@@ -6,9 +6,10 @@ The product knows nothing of this file: it takes the place of `linli` and change
     delete-before-ack    a pack is forgotten when it was published, not when the city has it
     number-from-memory   numbers are counted in memory from what stood at the start; the disk hears of them now and then
     none                 no bug: the same card as with the others, and nothing may be found
+    synchronous-normal   a commit is not flushed to the disk (only a power cut shows it)
 
-A commit takes 50 ms longer than this machine's disk needs, as on a slow card: a bug of the first kind lives for the
-length of a commit, and a kill at a random moment has to meet it.
+But for the last, a commit takes 50 ms longer than this machine's disk needs, as on a slow card: a bug of the first kind
+lives for the length of a commit, and a kill at a random moment has to meet it.
 """
 
 import sys
@@ -104,6 +105,12 @@ def number_from_memory() -> None:
     Store.heads = counted
 
 
+def synchronous_normal() -> None:
+    store_module._PRAGMAS = tuple(
+        pragma.replace("synchronous=FULL", "synchronous=NORMAL") for pragma in store_module._PRAGMAS
+    )
+
+
 def _slow_card() -> None:
     commit = Store.commit
 
@@ -121,13 +128,18 @@ PLANTS: dict[str, Callable[[], None]] = {
     "none": lambda: None,
 }
 
+# A killed process cannot show these: the kernel still has what was written. For `linli powercut`, on the card as it is.
+POWER_PLANTS: dict[str, Callable[[], None]] = {"synchronous-normal": synchronous_normal}
+
 
 def main(arguments: list[str]) -> int:
-    if not arguments or arguments[0] not in PLANTS:
-        print(f"found {arguments[:1]}, expected one of {', '.join(PLANTS)} and then `run SITE ...`", file=sys.stderr)
+    plants = PLANTS | POWER_PLANTS
+    if not arguments or arguments[0] not in plants:
+        print(f"found {arguments[:1]}, expected one of {', '.join(plants)} and then `run SITE ...`", file=sys.stderr)
         return 2
-    _slow_card()
-    PLANTS[arguments[0]]()
+    if arguments[0] in PLANTS:
+        _slow_card()
+    plants[arguments[0]]()
     return cli.main(arguments[1:])
 
 

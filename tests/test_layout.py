@@ -40,6 +40,7 @@ DOORS = {
     "sqlite_utils": {"gateway/schema.py"},
     "rich": {"simulator/view.py"},
     "iotcore": {"simulator/broker.py"},
+    "mfusepy": {"simulator/fuse_door.py"},
 }
 
 # Inside `gateway` a file imports only files that stand below it. A new file takes the lowest place it can live in.
