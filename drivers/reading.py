@@ -74,10 +74,20 @@ class Run(NamedTuple):
     def last(self) -> int:
         return self.first + len(self.points) - 1
 
+    def reading(self, i: int) -> Reading:
+        """Row i by itself."""
+        return Reading(self.points[i], self.values[i], self.monos_s[i], self.boot, self.first + i)
+
     def readings(self) -> list[Reading]:
-        """The same, row by row."""
-        rows = zip(self.points, self.values, self.monos_s, strict=True)
-        return [Reading(*row, self.boot, seq) for seq, row in enumerate(rows, self.first)]
+        return [self.reading(i) for i in range(len(self.points))]
+
+    def part(self, start: int, end: int) -> "Run":
+        """Rows start..end-1; the whole run is not copied."""
+        if end - start == len(self.points):
+            return self
+        rows = slice(start, end)
+        first = self.first + start
+        return Run(self.source, self.boot, first, self.points[rows], self.values[rows], self.monos_s[rows])
 
 
 Fact = Reading | Event | Lost

@@ -160,7 +160,8 @@ class Alarms:
         self._last_s = {sensor: now_s for _, sensor in self._watchers}
 
     def watches(self, sensor: str) -> bool:
-        return sensor in self._last_s
+        """Whether a condition speaks of its readings; of what a model says about them is another matter."""
+        return (None, sensor) in self._watchers
 
     def models(self) -> dict[str, list[str]]:
         """{model: sensors it has to score}."""

@@ -36,6 +36,7 @@ STATE_EVERY_S = 60.0
 WATCHDOG_EVERY_S = 5.0
 SNAPSHOT_EVERY_S = 3600.0  # and at the start
 STALLED_S = 20.0  # a thread that has not come round for so long is not alive
+_GATHERED_MAX = 10_000  # records of one commit that nobody but full rings hurries
 _WAITING_MAX = 100_000  # records not yet durable: beyond it the lines are not read
 _STOP_STORE_S, _STOP_UPLINK_S = 1.5, 2.0
 _STOP_FILE_S = 1.0
@@ -100,11 +101,16 @@ class Box:
         self._arm()
 
     def _arm(self) -> None:
-        """Have `_commit` called when something is due, and at once when a ring is half full or too much waits."""
+        """Have `_commit` called when something is due, and at once when a ring is half full.
+
+        While a commit is under way the next one is being gathered, up to a size; else a busy line would be committed
+        read by read.
+        """
         now_s = self._mono_s()
-        links = [port.link for port in self._ports.values()]
-        if self._pending.has_marks and any(link.ring and link.undurable * 2 > link.ring for link in links):
-            self._pending.hurry(now_s)
+        if not self._under_way or self._pending.records >= _GATHERED_MAX:
+            links = [port.link for port in self._ports.values()]
+            if self._pending.has_marks and any(link.ring and link.undurable * 2 > link.ring for link in links):
+                self._pending.hurry(now_s)
         due_s = self._pending.due_in_s(now_s)
         if due_s is None:
             return

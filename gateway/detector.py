@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from math import inf, isfinite, nan
+from operator import mul, sub
 from typing import Any, Protocol
 
 from models.features import GAP_MIN, KNOWN_MIN, WINDOW_MIN
@@ -22,6 +23,8 @@ HOLD_S = 90.0
 MINUTE_S = 30.0
 LATE_S = 5.0
 """A minute is closed this long after its end, so that readings under way still count."""
+WAITING_ROWS_MAX = 4000
+"""Rows taken together: a millisecond's work, so that an edge does not wait."""
 
 
 class Scorer(Protocol):
@@ -73,6 +76,34 @@ class _Window:
             if self.silent_min > GAP_MIN:
                 self.minutes.clear()
 
+    def feed(self, value: float, mono_s: float) -> None:
+        held_s = mono_s - self.at_s
+        if held_s < 0.0:
+            return
+        if mono_s < self.end_s and mono_s - self.read_s <= HOLD_S:  # nearly always
+            self.area += self.value * held_s
+            self.covered_s += held_s
+            self.at_s = mono_s
+        elif self.end_s < 0:
+            self.start(mono_s)
+        else:
+            self.close(mono_s)
+            self.hold(mono_s)
+        self.value = value
+        self.read_s = mono_s
+
+    def feed_all(self, values: list[float], monos_s: list[float]) -> None:
+        """feed() for each, in order; at once where all lie within the minute under way and hold until the next."""
+        held_s = [monos_s[0] - self.at_s, *map(sub, monos_s[1:], monos_s)]
+        if min(held_s) < 0.0 or monos_s[0] - self.read_s > HOLD_S or monos_s[-1] >= self.end_s:
+            for value, mono_s in zip(values, monos_s, strict=True):
+                self.feed(value, mono_s)
+            return
+        self.area += sum(map(mul, (self.value, *values), held_s))
+        self.covered_s += monos_s[-1] - self.at_s
+        self.value = values[-1]
+        self.at_s = self.read_s = monos_s[-1]
+
     def ready(self) -> bool:
         if not self.minutes or self.minutes[-1] != self.minutes[-1]:
             return False
@@ -95,6 +126,8 @@ class Detector:
         self._windows = {sensor: _Window() for sensor in sensors}
         self._scores: dict[str, float] = {}
         self._due_s = -1.0
+        self._waiting: list[tuple[Sequence[str], Sequence[float], Sequence[float]]] = []
+        self.rows_waiting = 0
         self.fault = fault
 
     @classmethod
@@ -120,28 +153,36 @@ class Detector:
 
     def feed(self, sensor: str, value: float, mono_s: float) -> None:
         """Take a reading, m3/s, in order of time per sensor. Older than what is already counted: left out."""
+        if self._waiting:
+            self._take_waiting()
         window = self._windows.get(sensor)
-        if window is None:
-            return
-        held_s = mono_s - window.at_s
-        if held_s < 0.0:
-            return
-        if mono_s < window.end_s and mono_s - window.read_s <= HOLD_S:  # nearly always
-            window.area += window.value * held_s
-            window.covered_s += held_s
-            window.at_s = mono_s
-        elif window.end_s < 0:
-            window.start(mono_s)
-        else:
-            window.close(mono_s)
-            window.hold(mono_s)
-        window.value = value
-        window.read_s = mono_s
+        if window:
+            window.feed(value, mono_s)
+
+    def run(self, sensors: Sequence[str], values: Sequence[float], monos_s: Sequence[float]) -> None:
+        """feed() for each row, later: with what else comes before somebody asks, and so for each sensor at once."""
+        self._waiting.append((sensors, values, monos_s))
+        self.rows_waiting += len(sensors)
+        if self.rows_waiting >= WAITING_ROWS_MAX:
+            self._take_waiting()
+
+    def _take_waiting(self) -> None:
+        found: dict[str, tuple[list[float], list[float]]] = {sensor: ([], []) for sensor in self._windows}
+        for sensors, values, monos_s in self._waiting:
+            for sensor, value, mono_s in zip(sensors, values, monos_s, strict=True):
+                if into := found.get(sensor):
+                    into[0].append(value)
+                    into[1].append(mono_s)
+        self._waiting, self.rows_waiting = [], 0
+        for sensor, (of_sensor, when_s) in found.items():
+            if of_sensor:
+                self._windows[sensor].feed_all(of_sensor, when_s)
 
     def tick(self, mono_s: float) -> dict[str, float]:
         """Once a minute, LATE_S after its end: score all windows that are ready. Otherwise {} at once."""
         if mono_s < self._due_s or self._model is None:
             return {}
+        self._take_waiting()
         ended_s = (mono_s - LATE_S) // 60 * 60
         self._due_s = ended_s + 60 + LATE_S
         for window in self._windows.values():
@@ -172,6 +213,7 @@ class Detector:
 
     def state(self) -> dict[str, Any]:
         """The windows as JSON-able data, without the minute under way. None is a missing minute."""
+        self._take_waiting()
         return {
             sensor: {
                 "end_s": window.end_s - 60,

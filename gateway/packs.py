@@ -38,12 +38,17 @@ class Column:
         self.odd: list[tuple[int, str]] = []  # (index, quality) where it is not good
         self.told = 0  # how many of them are in the journal already
 
+    def part(self, first: int, end: int) -> "Column":
+        """A column of readings first..end-1 of this one."""
+        found = Column(self.sensor, self.unit, self.source, self.boot)
+        found.monos, found.values = self.monos[first:end], self.values[first:end]
+        found.seqs = self.seqs[first:end]
+        found.odd = [(i - first, quality) for i, quality in self.odd if first <= i < end]
+        return found
+
     def untold(self) -> "Column":
         """A column of what is not in the journal yet."""
-        fresh = Column(self.sensor, self.unit, self.source, self.boot)
-        fresh.monos, fresh.values = self.monos[self.told :], self.values[self.told :]
-        fresh.seqs = self.seqs[self.told :]
-        fresh.odd = [(i - self.told, quality) for i, quality in self.odd if i >= self.told]
+        fresh = self.part(self.told, len(self.monos))
         self.told = len(self.monos)
         return fresh
 

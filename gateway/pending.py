@@ -6,12 +6,13 @@ numbered when it is full or its interval is over. So a busy kiosk does not make 
 readings (pins, polled meters) wait for their own, longer interval: that is their printed loss bound.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import count
 from typing import NamedTuple
 
 import msgspec
 
-from drivers.reading import GOOD, Reading
+from drivers.reading import GOOD, Reading, Run
 from gateway.contract import PACK_BYTES_MAX, PACK_RECORDS_MAX, Json, Label, Record
 from gateway.minutes import Cell, Minutes
 from gateway.packs import Column, encode_columns, encode_records
@@ -28,7 +29,7 @@ _PACK_ROOM_B = PACK_BYTES_MAX - 4_000
 class Draft:
     """A closed pack without its number. `body()` does the heavy work and is called by the storage thread."""
 
-    __slots__ = ("_columns", "_records", "first_mono", "is_notice", "label", "last_mono", "records", "stream")
+    __slots__ = ("_records", "columns", "first_mono", "is_notice", "label", "last_mono", "records", "stream")
 
     def __init__(
         self, stream: str, label: Label, columns: list[Column] | None = None, records: list[Json] | None = None
@@ -36,18 +37,18 @@ class Draft:
         """columns: a readings pack; records: anything else."""
         self.stream = stream
         self.label = label
-        self._columns = columns or []
+        self.columns = columns or []
         self._records = records or []
-        self.records = sum(len(column.monos) for column in self._columns) + len(self._records)
+        self.records = sum(len(column.monos) for column in self.columns) + len(self._records)
         self.is_notice = any("gap" in record or "began" in record for record in self._records)  # never thinned out
-        monos = [bound(column.monos) for column in self._columns for bound in (min, max)]
+        monos = [bound(column.monos) for column in self.columns for bound in (min, max)]
         monos += [float(record.get("mono", label.mono)) for record in self._records]  # type: ignore[arg-type]
         self.first_mono = min(monos, default=label.mono)
         self.last_mono = max(monos, default=label.mono)
 
     def body(self) -> bytes:
-        if self._columns:
-            return encode_columns(self._columns, self.label.mono)
+        if self.columns:
+            return encode_columns(self.columns, self.label.mono)
         return encode_records(self._records)
 
 
@@ -90,39 +91,90 @@ class Confirm(NamedTuple):
 
 
 class _Readings:
-    """Columns of one open readings pack."""
+    """Columns of the readings that are in no pack yet, by (source, boot) and sensor."""
 
     def __init__(self) -> None:
-        self.columns: dict[tuple[str, str, int], Column] = {}
+        self._columns: dict[tuple[str, int], dict[str, Column]] = {}
         self.count = 0
-        self.bytes = 0
-
-    def untold(self) -> list[Column]:
-        return [column.untold() for column in self.columns.values() if column.told < len(column.monos)]
-
-    def emptied(self) -> list[Column]:
-        columns = list(self.columns.values())
-        self.columns, self.count, self.bytes = {}, 0, 0
-        return columns
+        self._widest_b = _RECORD_OVERHEAD_B
 
     def add(self, sensor: str, unit: str, source: str, reading: Reading) -> None:
-        key = (sensor, source, reading.boot)
-        column = self.columns.get(key)
-        if column is None:
-            column = self.columns[key] = Column(sensor, unit, source, reading.boot)
-        value = reading.value
+        columns = self._of(source, reading.boot)
+        column = columns.get(sensor) or self._born(columns, Column(sensor, unit, source, reading.boot))
         column.monos.append(reading.mono_s)
-        column.values.append(value)
+        column.values.append(reading.value)
         if source:
             column.seqs.append(reading.seq)
         if reading.quality != GOOD:
             column.odd.append((len(column.values) - 1, reading.quality))
+        if type(reading.value) is str:
+            self._widest_b = max(self._widest_b, _width_b(column, len(reading.value)))
         self.count += 1
-        self.bytes += _RECORD_OVERHEAD_B + len(sensor) + len(source) + (len(value) if type(value) is str else 0)
+
+    def extend(self, run: Run, sensors: Iterable[tuple[str, str]]) -> None:
+        source, boot = run.source, run.boot
+        columns = self._of(source, boot)
+        for (sensor, unit), mono_s, value, seq in zip(sensors, run.monos_s, run.values, count(run.first)):
+            column = columns.get(sensor) or self._born(columns, Column(sensor, unit, source, boot))
+            column.monos.append(mono_s)
+            column.values.append(value)
+            column.seqs.append(seq)
+        self.count += len(run.values)
+
+    def _of(self, source: str, boot: int) -> dict[str, Column]:
+        return self._columns.setdefault((source, boot), {})
+
+    def _born(self, columns: dict[str, Column], column: Column) -> Column:
+        columns[column.sensor] = column
+        self._widest_b = max(self._widest_b, _width_b(column, 0))
+        return column
+
+    def _all(self) -> list[Column]:
+        return [column for columns in self._columns.values() for column in columns.values()]
+
+    def untold(self) -> list[Column]:
+        return [column.untold() for column in self._all() if column.told < len(column.monos)]
 
     @property
-    def full(self) -> bool:
-        return self.count >= PACK_RECORDS_MAX or self.bytes >= _PACK_ROOM_B
+    def overflows(self) -> bool:
+        """Whether one message may not hold all of it."""
+        return self.count >= PACK_RECORDS_MAX or self.count * self._widest_b > _PACK_ROOM_B
+
+    def packs(self, *, everything: bool) -> list[list[Column]]:
+        """Cut into packs that each fit a message, sensor by sensor; what fills none stays, unless everything goes."""
+        packs = _cut(self._all())
+        last_is_full = sum(len(column.monos) for column in packs[-1]) == PACK_RECORDS_MAX
+        rest = [] if everything or last_is_full else packs.pop()
+        if packs:
+            self._columns, self.count = {}, 0
+            for column in rest:
+                column.told = 0  # the journal forgets it with the packs before it
+                self._born(self._of(column.source, column.boot), column)
+                self.count += len(column.monos)
+        return packs
+
+
+def _cut(columns: list[Column]) -> list[list[Column]]:
+    """All but the last are full."""
+    packs: list[list[Column]] = [[]]
+    records, room_b = 0, _PACK_ROOM_B
+    for column in columns:
+        longest = max((len(value) for value in column.values if type(value) is str), default=0)
+        width_b = _width_b(column, longest)
+        at, length = 0, len(column.monos)
+        while at < length:
+            if records == PACK_RECORDS_MAX or room_b < width_b:
+                packs.append([])
+                records, room_b = 0, max(_PACK_ROOM_B, width_b)
+            fitting = min(length - at, PACK_RECORDS_MAX - records, room_b // width_b)
+            packs[-1].append(column if fitting == length else column.part(at, at + fitting))
+            at, records, room_b = at + fitting, records + fitting, room_b - fitting * width_b
+    return packs
+
+
+def _width_b(column: Column, text_length: int) -> int:
+    """At most what one of its readings takes in a message."""
+    return _RECORD_OVERHEAD_B + len(column.sensor) + len(column.source) + text_length
 
 
 class Pending:
@@ -153,8 +205,7 @@ class Pending:
 
     def reading(self, sensor: str, unit: str, source: str, reading: Reading, now_s: float) -> None:
         """source: "" for a reading that is not numbered."""
-        open_pack = self._numbered if source else self._local
-        open_pack.add(sensor, unit, source, reading)
+        (self._numbered if source else self._local).add(sensor, unit, source, reading)
         self.records += 1
         if reading.urgent:
             self._by(now_s + _URGENT_S)
@@ -167,8 +218,13 @@ class Pending:
             self._close_s = self._close_s or now_s + self._numbered_s
         elif self._local_due_s is None:
             self._local_due_s = now_s + self._local_s
-        if open_pack.full:
-            self._close(open_pack)
+
+    def run(self, run: Run, sensors: Iterable[tuple[str, str]], now_s: float) -> None:
+        """The same for a run. sensors: (sensor, unit) of each row."""
+        self._numbered.extend(run, sensors)
+        self.records += len(run.values)
+        self._by(now_s + self._numbered_s)
+        self._close_s = self._close_s or now_s + self._numbered_s
 
     def record(self, stream: str, record: Record, now_s: float) -> None:
         waiting = self._records[stream]
@@ -248,6 +304,8 @@ class Pending:
             self._local_due_s = None
         if everything or (self._close_s is not None and now_s >= self._close_s):
             self._close(self._numbered)
+        elif self._numbered.overflows:
+            self._close(self._numbered, everything=False)
         for stream in self._records:
             if stream != "events" or everything or not dense or now_s - self._events_since_s >= _DENSE_S:
                 self._close_records(stream)
@@ -282,16 +340,17 @@ class Pending:
             for column in group.columns:
                 self._minutes.add(column)
 
-    def _close(self, open_pack: _Readings) -> None:
-        if open_pack.count:
-            columns = open_pack.emptied()
+    def _close(self, waiting: _Readings, *, everything: bool = True) -> None:
+        packs = waiting.packs(everything=everything) if waiting.count else []
+        for columns in packs:
             self._drafts.append(Draft("readings", self._label(), columns))
             for column in columns:  # what is sampled is counted there
                 if column.source and column.sensor not in self.samples.sensors:
                     self._minutes.add(column)
-        if open_pack is self._numbered:
-            self._close_s = None
+        if waiting is self._numbered and (packs or everything):
             self._closed.add("readings")
+            if not waiting.count:
+                self._close_s = None
 
     def _close_records(self, stream: str) -> None:
         if self._records[stream]:

@@ -47,6 +47,7 @@ class _Sensor:
         "id",
         "is_contact",
         "last_s",
+        "name",
         "report",
         "scored",
         "source",
@@ -61,6 +62,7 @@ class _Sensor:
         self.id = role.sensor
         self.source = role.point.partition(":")[0] if role.numbered else ""
         self.unit = kind.unit if kind else ""
+        self.name = (self.id, self.unit)
         self.is_contact = bool(kind and kind.is_contact)
         self.valid = role.valid
         # what numbers its readings is told each time, unless the site file says otherwise
@@ -69,6 +71,11 @@ class _Sensor:
         self.watched, self.scored = watched, scored
         self.value: Value | None = None
         self.last_s = float("-inf")
+
+    @property
+    def is_plain(self) -> bool:
+        """Each of its readings is told, and nothing but the detector looks at it."""
+        return not (self.report or self.valid or self.is_contact or self.watched)
 
 
 class Pipeline:
@@ -98,6 +105,7 @@ class Pipeline:
         self._sensors = {
             role.point: _Sensor(role, alarms.watches(role.sensor), role.sensor in scored) for role in roles
         }
+        self._plain = {point: sensor for point, sensor in self._sensors.items() if sensor.is_plain}
         sampled = [sensor for sensor in self._sensors.values() if sensor.report]
         self._with_statistics = [(s, s.report) for s in sampled if s.report and s.report.stats]
         self._around = Around({s.id: s.unit for s in sampled}, kept or {}, pending.keep)
@@ -112,13 +120,32 @@ class Pipeline:
             if type(fact) is Reading:
                 self._reading(fact, now_s)
             elif type(fact) is Run:
-                for reading in fact.readings():
-                    self._reading(reading, now_s)
+                self._run(fact, now_s)
             elif type(fact) is Event:
                 self._pending.record("events", _event_record(fact), now_s)
             elif type(fact) is Lost:
                 self._pending.record("events", _lost_record(fact), now_s)
         self._mark(facts[-1])
+
+    def _run(self, run: Run, now_s: float) -> None:
+        """Plain sensors in columns; any other's reading by itself, in its place."""
+        at = 0
+        for i, point in enumerate(run.points):
+            if point not in self._plain:
+                self._columns(run.part(at, i), now_s)
+                self._reading(run.reading(i), now_s)
+                at = i + 1
+        self._columns(run.part(at, len(run.points)), now_s)
+
+    def _columns(self, run: Run, now_s: float) -> None:
+        if not run.points:
+            return
+        sensors = [self._plain[point] for point in run.points]
+        for sensor, value, mono_s in zip(sensors, run.values, run.monos_s, strict=True):
+            sensor.value, sensor.last_s = value, mono_s
+        self._pending.run(run, [sensor.name for sensor in sensors], now_s)
+        if self._scored:
+            self._detector.run([sensor.id for sensor in sensors], run.values, run.monos_s)
 
     def _reading(self, reading: Reading, now_s: float) -> None:
         sensor = self._sensors.get(reading.point) or self._stranger(reading.point)
@@ -257,7 +284,9 @@ class Pipeline:
 
     def _stranger(self, point: str) -> _Sensor:
         """A point without a role is kept under its own name: what is acknowledged is never dropped."""
-        sensor = self._sensors[point] = _Sensor(Role(point, point, ""), watched=False, scored=False)
+        sensor = self._sensors[point] = self._plain[point] = _Sensor(
+            Role(point, point, ""), watched=False, scored=False
+        )
         return sensor
 
 
