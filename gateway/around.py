@@ -23,6 +23,7 @@ class Around:
         self._units = units
         self._keep = keep
         self._open: dict[str, Wanted] = {}
+        self._over: list[Wanted] = []  # of a boot that is over, and whose sensor has a new window
         self._sent: dict[str, tuple[int, float]] = {}
         for key, value in kept.items():
             sensor = key.removeprefix(KEEP)
@@ -35,7 +36,7 @@ class Around:
 
     @property
     def waiting(self) -> bool:
-        return bool(self._open)
+        return bool(self._open or self._over)
 
     def alarm(self, sensor: str, boot: int, mono_s: float) -> None:
         """An alarm came that looks at this sensor."""
@@ -45,6 +46,7 @@ class Around:
         if before and before.boot == boot:
             wanted = before._replace(to_s=mono_s + AROUND_S)
         else:
+            self._over += [before] if before else []
             sent_boot, sent_s = self._sent.get(sensor, (boot, 0.0))
             from_s = max(0.0, mono_s - AROUND_S, sent_s if sent_boot == boot else 0.0)
             wanted = Wanted(sensor, self._units[sensor], boot, from_s, mono_s + AROUND_S)
@@ -53,7 +55,7 @@ class Around:
 
     def due(self, boot: int, stored_s: float) -> list[Wanted]:
         """Windows that are over: all up to stored_s is in the store, or in what goes to it now."""
-        found: list[Wanted] = []
+        found, self._over = self._over, []
         for wanted in list(self._open.values()):
             over = wanted.boot != boot or wanted.to_s <= stored_s
             if over or stored_s - wanted.from_s >= _PIECE_S:

@@ -7,6 +7,7 @@ old, counted in hours of operation. Nothing here was acknowledged to anyone, so 
 
 import logging
 import sqlite3
+from collections.abc import Callable
 from itertools import groupby, islice
 
 from drivers.reading import GOOD
@@ -51,13 +52,16 @@ class History:
 
     # -- with a commit -----------------------------------------------------------------------------------------------
 
-    def write(self, work: Work, label: Label, hour: int) -> list[Draft]:
-        """Store what the work has for the history. Returns packs of raw samples that the city is to get."""
+    def write(self, work: Work, label: Label, box: Callable[[str, str], str]) -> list[Draft]:
+        """Store what the work has for the history. Returns packs of raw samples that the city is to get.
+
+        box: asks the store for one of its values.
+        """
         if work.wall:
             self._wall(work.wall)
         for group in work.samples:
             row_id = self._free("raw", key(group.boot, round(group.last_s * 1000)))
-            row = (row_id, round(group.first_s * 1000), group.samples, hour, group.body(self._number))
+            row = (row_id, round(group.first_s * 1000), group.samples, int(box("hours", "0")), group.body(self._number))
             self._db.execute("INSERT INTO raw VALUES (?,?,?,?,?)", row)
         if work.minutes:
             row_id = self._free("minute_parts", key(label.boot, round(label.mono * 1000)))
@@ -125,12 +129,16 @@ class History:
     def upkeep(self, label: Label, hour: int) -> None:
         """Inside a transaction, each minute or so: most times there is nothing to do, and nothing is written."""
         for table, kept_h in (("raw", self._raw_h), ("minute_hours", self._minute_h)):
-            rows = self._db.execute(f"SELECT id, hour FROM {table} ORDER BY id LIMIT ?", (_PRUNE_ROWS,)).fetchall()
-            old = [(row_id,) for row_id, stored in rows if stored < hour - kept_h]
-            self._db.executemany(f"DELETE FROM {table} WHERE id = ?", old)
+            for limit in (1, _PRUNE_ROWS):  # nearly always not even the oldest one is old enough
+                rows = self._db.execute(f"SELECT id, hour FROM {table} ORDER BY id LIMIT ?", (limit,)).fetchall()
+                old = [(row_id,) for row_id, stored in rows if stored < hour - kept_h]
+                self._db.executemany(f"DELETE FROM {table} WHERE id = ?", old)
+                if not old:
+                    break
         now = (label.boot, int(label.mono // 3600))
         if now != self._compacted:
             self._compact(now, hour)
+            self._forget_walls()
             self._compacted = now
 
     def _compact(self, now: tuple[int, int], hour: int) -> None:
@@ -156,6 +164,12 @@ class History:
             before = self._opened(known[0], names) if known else []
             body = minutes.encode(minutes.merged([*before, *found]), self._number)
             self._db.execute("INSERT OR REPLACE INTO minute_hours VALUES (?,?,?)", (row_id, hour, body))
+
+    def _forget_walls(self) -> None:
+        """Of boots that nothing is left of."""
+        query = "SELECT min(id) FROM (SELECT min(id) id FROM raw UNION ALL SELECT min(id) FROM minute_hours)"
+        if oldest := self._db.execute(query).fetchone()[0]:
+            self._db.execute("DELETE FROM walls WHERE id < ?", (oldest >> BOOT_SHIFT << BOOT_SHIFT,))
 
     def _opened(self, body: bytes, names: Names) -> list[Cell]:
         """Aggregates that cannot be opened are given up, and said; nothing else waits for them."""

@@ -5,7 +5,7 @@ mean is the share of samples in which it was. What is not good, or no number, is
 """
 
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from itertools import accumulate
 from math import isfinite
 from typing import Any
@@ -43,10 +43,12 @@ class Cell(msgspec.Struct):
     def add(self, count: int, least: float, total: float, most: float, last: float) -> None:
         """More of the same minute, later than what is there."""
         self.count += count
-        self.least = min(self.least, least)
         self.sum += total
-        self.most = max(self.most, most)
         self.last = last
+        if least < self.least:
+            self.least = least
+        if most > self.most:
+            self.most = most
 
 
 class Minutes:
@@ -54,17 +56,20 @@ class Minutes:
 
     def __init__(self, lag_s: float) -> None:
         self._lag_s = lag_s
-        self._open: dict[tuple[int, str], Cell] = {}
+        self._open: dict[int, dict[str, Cell]] = {}
         self._next_s = float("-inf")
+        self._minute = 0  # of the last column: nearly always that of the next one, too
+        self._from_s = self._to_s = 0.0
+        self._cells: dict[str, Cell] = {}
 
     def add(self, column: Column) -> None:
         """A closed column. Late samples open their minute again; the store adds the two."""
         values, monos = column.values, column.monos
-        first, last = int(min(monos) // MINUTE_S), int(max(monos) // MINUTE_S)
-        if first == last and not column.odd and set(map(type, values)) == {float}:
-            plain: list[float] = values  # type: ignore[assignment]  # the line above looked
-            if isfinite(sum(plain)):
-                self._merge(first, column, plain)
+        if type(values[0]) is float and not column.odd:  # the hot path: one minute, numbers only
+            first_s, last_s = min(monos), max(monos)
+            if not (self._from_s <= first_s and last_s < self._to_s):
+                self._turn_to(int(first_s // MINUTE_S))
+            if last_s < self._to_s and self._all(column, values):  # type: ignore[arg-type]  # words raise in there
                 return
         odd = {index for index, _ in column.odd}
         by_minute: dict[int, list[float]] = {}
@@ -73,15 +78,28 @@ class Minutes:
             if i not in odd and number is not None:
                 by_minute.setdefault(int(mono // MINUTE_S), []).append(number)
         for minute, found in by_minute.items():
-            self._merge(minute, column, found)
+            self._turn_to(minute)
+            self._all(column, found)
 
-    def _merge(self, minute: int, column: Column, values: Sequence[float]) -> None:
-        added = (len(values), min(values), sum(values), max(values), values[-1])
-        cell = self._open.get((minute, column.sensor))
-        if cell:
-            cell.add(*added)
+    def _turn_to(self, minute: int) -> None:
+        self._minute, self._from_s, self._to_s = minute, minute * MINUTE_S, (minute + 1) * MINUTE_S
+        self._cells = self._open.setdefault(minute, {})
+
+    def _all(self, column: Column, values: list[float]) -> bool:
+        """Into the minute turned to; False when there are words among them, or what is no number."""
+        try:
+            total = sum(values)
+        except TypeError:
+            return False
+        if not isfinite(total):
+            return False
+        cell = self._cells.get(column.sensor)
+        if cell is None:
+            added = (len(values), min(values), total, max(values), values[-1])
+            self._cells[column.sensor] = Cell(self._minute, column.sensor, column.unit, *added)
         else:
-            self._open[minute, column.sensor] = Cell(minute, column.sensor, column.unit, *added)
+            cell.add(len(values), min(values), total, max(values), values[-1])
+        return True
 
     def take(self, now_s: float, *, everything: bool = False) -> list[Cell]:
         """The minutes that are over; everything: also those under way, at the end of the program."""
@@ -89,8 +107,10 @@ class Minutes:
             return []
         upto = (now_s - self._lag_s) // MINUTE_S
         self._next_s = (upto + 1) * MINUTE_S + self._lag_s
-        over = [key for key in self._open if everything or key[0] < upto]
-        return [self._open.pop(key) for key in over]
+        over = [minute for minute in self._open if everything or minute < upto]
+        found = [cell for minute in over for cell in self._open.pop(minute).values()]
+        self._from_s = self._to_s = 0.0  # what was turned to may be gone
+        return found
 
 
 def as_number(value: Value) -> float | None:

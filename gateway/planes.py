@@ -8,6 +8,7 @@ import zlib
 from array import array
 from collections.abc import Sequence
 from itertools import pairwise
+from math import isfinite
 from typing import NamedTuple
 
 LEVEL = 6
@@ -28,15 +29,21 @@ class Counted(NamedTuple):
 
 def counted(values: Sequence[float]) -> Counted | None:
     """The same values as whole numbers, when a register of some meter was read; None when they are not of that sort."""
+    largest = max(map(abs, values))
     for scale in SCALES:
-        found = [value * scale for value in values]
-        if not all(-_WHOLE_MAX < number < _WHOLE_MAX for number in found):
-            return None  # too large, or no number
-        whole = [round(number) for number in found]
-        if all(abs(number - near) <= _SAME * abs(number) for number, near in zip(found, whole, strict=True)):
-            base = min(whole)
-            return Counted(scale, base, [number - base for number in whole])
+        if not largest * scale < _WHOLE_MAX or not all(map(isfinite, values)):
+            return None
+        if _is_whole(values[0] * scale):  # one look spares the rest, most times
+            found = [value * scale for value in values]
+            if all(map(_is_whole, found)):
+                whole = [round(number) for number in found]
+                base = min(whole)
+                return Counted(scale, base, [number - base for number in whole])
     return None
+
+
+def _is_whole(number: float) -> bool:
+    return abs(number - round(number)) <= _SAME * abs(number)
 
 
 def planes(values: Sequence[float], code: str) -> list[bytes]:

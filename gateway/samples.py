@@ -111,13 +111,18 @@ def encode(columns: list[tuple[int, Column]]) -> bytes:
     return _to_msgpack([packed, *(planes(values, code) for code, values in flat.items())])
 
 
-def decode(body: bytes) -> Iterator[tuple[int, Column]]:
+def decode(body: bytes) -> list[tuple[int, Column]]:
     """(number of the sensor, a column without its name). Raises ValueError for a body that is not one of ours."""
     try:
-        packed, *parts = _from_msgpack(body)
-        nos, which, times, kinds, scales, others, odd = _from_msgpack(zlib.decompress(packed))
-    except (zlib.error, msgspec.MsgspecError, ValueError, TypeError) as error:
+        return list(_columns(body))
+    except (zlib.error, msgspec.MsgspecError, ValueError, TypeError, LookupError, RuntimeError) as error:
         raise ValueError(f"a group of raw samples cannot be opened: {error}") from None
+
+
+def _columns(body: bytes) -> Iterator[tuple[int, Column]]:
+    """As `decode`; what is too short ends it with a RuntimeError, as any generator that runs out of `next`."""
+    packed, *parts = _from_msgpack(body)
+    nos, which, times, kinds, scales, others, odd = _from_msgpack(zlib.decompress(packed))
     monos = [[ms / 1000 for ms in _second_sums(time)] for time in times]
     flat: dict[str, Any] = {code: iter(numbers(part, code)) for code, part in zip(_CODES, parts, strict=True)}
     scale, rest, odds = iter(scales), iter(others), dict(odd)

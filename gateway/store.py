@@ -218,7 +218,7 @@ class Store:
                 )
                 for key, value in work.keep.items():
                     self._set_keep(key, value)
-                self._insert(self.history.write(work, self._label(), int(self.box("hours", "0"))))
+                self._insert(self.history.write(work, self._label(), self.box))
             for confirm in confirms:
                 self._confirm(confirm)
         self.commits += 1

@@ -280,6 +280,19 @@ def test_samples_go_after_their_days_of_operation_and_minutes_stay(tmp_path):
     assert len(box.reader().minutes("s0", WALL_S, WALL_S + 1e6)) >= 3
 
 
+def test_the_clock_of_a_boot_is_forgotten_with_the_last_of_its_history(tmp_path):
+    box = Box(tmp_path, raw_days=1, minute_days=1)
+    box.run(60)
+    box.commit(everything=True)
+    box.start("second")
+    for _ in range(28):
+        box.now_s += 3600.0
+        box.sample("s0", 1.0)
+        box.commit(everything=True)
+        box.store.upkeep()
+    assert [row[0] >> lookback.BOOT_SHIFT for row in box.store._db.execute("SELECT id FROM walls")] == [2]
+
+
 def test_when_room_is_short_raw_samples_go_before_any_pack(tmp_path):
     box = Box(tmp_path, budget_mb=0.3)
     dice = random.Random(4)

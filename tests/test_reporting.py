@@ -175,7 +175,7 @@ def test_a_boot_later_the_samples_of_the_boot_before_are_sent_under_its_number(c
     centre.now_s = 20.0
     centre.build()
     for second in range(40):
-        centre.poll(300_000.0 + second)
+        centre.poll(90_000.0 if second == 0 else 300_000.0 + second)  # an alarm of this boot takes nothing from that
     rows = Reader(tmp_path / "linli.db").after(centre.store.epoch_no, "readings", 1, 10_000, 10_000)
     assert {row.boot for row in rows} == {1, 2}
     assert len(readings(centre, tmp_path)["riser/raw"]) == 100
