@@ -2,198 +2,159 @@
 
 What is measured is the real `linli run` on a disk, with one reading a frame through the node link, committed with
 synchronous=FULL, to a subscriber at a real broker. Times are reported, never gated: the machine may be shared.
+docs/bench.md says what each row means.
 """
 
 import argparse
 import json
 import os
-import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
-from simulator import bench_limits as limits
-from simulator.bench_rig import ROPE, VALVE, Rig, Usage
+from simulator import bench_alarms, bench_flow, bench_store
+from simulator.bench_limits import Limits
+from simulator.bench_rig import BenchError
+from simulator.bench_table import Figure, table
 from simulator.broker import BrokerError
 
+PATH_BYTES_MAX = 80  # a Unix socket's path ends at 107, and the gateway's lie folders below this one
 
-class Figure(NamedTuple):
-    """One row. limit: the same thing done bare, None where there is none; ratio: value to limit."""
 
-    name: str
-    value: float
-    unit: str
-    limit: float | None = None
-    what: str = ""
+class Measure(Protocol):
+    """folder: its own, not made yet. Raises BenchError, BrokerError, OSError."""
 
-    def as_json(self) -> dict[str, object]:
-        ratio = round(self.value / self.limit, 3) if self.limit else None
-        return {"name": self.name, "value": self.value, "unit": self.unit, "limit": self.limit, "ratio": ratio}
+    def __call__(self, folder: Path, limits: Limits, *, quick: bool) -> list[Figure]: ...
+
+
+class Part(NamedTuple):
+    """Figures that are measured together. quick: whether `--quick` has them."""
+
+    measure: Measure
+    quick: bool
+    names: tuple[str, ...]
+
+
+def _bare(_folder: Path, limits: Limits, *, quick: bool) -> list[Figure]:
+    return limits.figures()
+
+
+def _modbus(folder: Path, _limits: Limits, *, quick: bool) -> list[Figure]:
+    from simulator import bench_modbus  # pymodbus takes half a second that only this part pays
+
+    return bench_modbus.figures(folder, quick=quick)
+
+
+def _history(folder: Path, _limits: Limits, *, quick: bool) -> list[Figure]:
+    from simulator import bench_history
+
+    return bench_history.figures(folder, 120.0 if quick else bench_history.SECONDS)
+
+
+def _alarms(*tails: str) -> tuple[str, ...]:
+    return tuple(
+        f"alarm_{what}_ms_{p}{tail}" for tail in tails for what in ("output", "puback") for p in ("p50", "p99")
+    )
+
+
+# In this order: what is wanted first, what takes longest last.
+PARTS = {
+    "flat-out": Part(bench_flow.flat_out, True, (
+        "throughput", "cpu_s_per_million", "rss_mib", "throughput_wire", "bytes_per_reading", "wire_b_per_reading",
+        "load_cpu_s_per_million", "counter_cpu_s_per_million")),
+    "model": Part(bench_flow.flat_out_model, True, ("throughput_model", "cpu_s_per_million_model", "rss_mib_model")),
+    "idle": Part(bench_alarms.idle, True, _alarms("")),
+    "busy": Part(bench_alarms.busy, True, ("cpu_s_per_million_5k", "bytes_per_reading_5k", *_alarms("_5k"))),
+    "drain": Part(bench_store.drain, True, ("drain", "alarm_output_ms_p99_drain", "alarm_puback_ms_p99_drain")),
+    "growth": Part(bench_store.growth, True, (
+        "backlog_growth", *(f"commit_ms_1e{power}" for power in (4, 5, 6, 7)))),
+    "start-up": Part(bench_flow.start_up, True, ("start_s",)),
+    "inference": Part(bench_flow.inference, True, ("inference_us",)),
+    "bare": Part(_bare, True, ("bare_fsync_ms", "bare_round_trip_ms", "bare_paho", "bare_broker", "bare_pty_cobs")),
+    "stall": Part(bench_alarms.stalled, False, _alarms("_stall")),
+    "waiting": Part(bench_store.waiting, False, _alarms("_drain_1e6", "_wait_1e6", "_drain_1e7", "_wait_1e7")),
+    "modbus": Part(_modbus, False, (
+        "modbus_period", "modbus_period_12", "modbus_period_p99", "modbus_noisy_period", "modbus_wire_busy",
+        "modbus_cpu", "modbus_rss")),
+    "history": Part(_history, False, (
+        "history_mb_a_day", "history_mb_a_day_10s", "history_a", "history_b", "history_commits_a_day",
+        "history_samples_s", "history_b_sample", "history_rss", "history_cpu")),
+    "narrow": Part(bench_alarms.narrow, False, _alarms("_256k", "_256k_drain")),
+}  # fmt: skip
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--quick", action="store_true", help="within a minute: fewer readings and trials")
+    parser.add_argument("--quick", action="store_true", help="within a minute: fewer readings, trials and rows")
+    parser.add_argument("--only", metavar="NAME,...", help="figures or parts, by name; an unknown name lists them all")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
+    parser.add_argument("--svg", type=Path, metavar="FILE", help="draw the ratios there")
     parser.add_argument("--dir", type=Path, help="a folder on the disk to measure (not tmpfs)")
 
 
 def run(args: argparse.Namespace) -> int:
+    parts, unknown = chosen(args.only, quick=args.quick)
+    if unknown:
+        print(
+            f"--only: found {', '.join(unknown)}; expected parts ({', '.join(PARTS)}) or figures "
+            f"({', '.join(name for part in PARTS.values() for name in part.names)})",
+            file=sys.stderr,
+        )
+        return 2
     with tempfile.TemporaryDirectory(prefix="linli-bench-", dir=args.dir) as name:
         folder = Path(name)
-        if _is_tmpfs(folder):
-            print(
-                f"{folder}: found tmpfs, expected a disk: what is written there is not stored; use --dir",
-                file=sys.stderr,
-            )
+        if wrong := unfit(folder):
+            print(wrong, file=sys.stderr)
             return 2
-        try:
-            figures = _measure(folder, quick=args.quick)
-        except BrokerError as error:
-            print(error, file=sys.stderr)
-            return 1
+        figures, failed = measure(folder, parts, quick=args.quick)
     print(table(figures))
     if args.json:
         args.json.write_text(json.dumps([figure.as_json() for figure in figures], indent=1) + "\n")
-    return 0
+    return 1 if failed else 0
 
 
-def table(figures: list[Figure]) -> str:
-    lines = [f"{'figure':<28}{'value':>12}  {'unit':<12}{'limit':>12}{'ratio':>8}  limit is"]
-    for figure in figures:
-        limit = f"{figure.limit:,.2f}" if figure.limit else "-"
-        ratio = f"{figure.value / figure.limit:.2f}" if figure.limit else "-"
-        lines.append(f"{figure.name:<28}{figure.value:>12,.2f}  {figure.unit:<12}{limit:>12}{ratio:>8}  {figure.what}")
-    return "\n".join(lines)
+def chosen(only: str | None, *, quick: bool) -> tuple[list[str], list[str]]:
+    """(parts to measure, names nobody knows). Without `only`: all, or those of `--quick`."""
+    if not only:
+        return [name for name, part in PARTS.items() if part.quick or not quick], []
+    wanted = [name.strip() for name in only.split(",") if name.strip()]
+    parts = [name for name, part in PARTS.items() if name in wanted or set(part.names) & set(wanted)]
+    known = {*PARTS, *(name for part in PARTS.values() for name in part.names)}
+    return parts, [name for name in wanted if name not in known]
 
 
-def _is_tmpfs(folder: Path) -> bool:
+def measure(folder: Path, parts: Iterable[str], *, quick: bool) -> tuple[list[Figure], bool]:
+    """(figures, whether a part failed). A part that fails is named and does not take the others with it."""
+    limits = Limits(folder / "bare")
+    figures: list[Figure] = []
+    failed = False
+    for number, name in enumerate(parts):
+        began_s = time.monotonic()
+        try:
+            figures += PARTS[name].measure(folder / str(number), limits, quick=quick)
+        except (BenchError, BrokerError, OSError) as error:
+            print(f"bench: {name}: {error}", file=sys.stderr)
+            failed = True
+        print(f"bench: {name}: {time.monotonic() - began_s:.1f} s", file=sys.stderr)
+    return figures, failed
+
+
+def unfit(folder: Path) -> str:
+    """Why this folder cannot be measured in; "" when it can."""
+    if on_tmpfs(folder):
+        return f"{folder}: found tmpfs, expected a disk: what is written there is not stored; name a folder with --dir"
+    length = len(os.fsencode(folder.absolute()))
+    if length > PATH_BYTES_MAX:
+        return (
+            f"{folder}: found a path of {length} bytes, expected at most {PATH_BYTES_MAX}, because sockets lie in it; "
+            "name a shorter folder with --dir"
+        )
+    return ""
+
+
+def on_tmpfs(folder: Path) -> bool:
     mounts = [line.split()[1:3] for line in Path("/proc/mounts").read_text().splitlines()]
     holding = [(len(point), kind) for point, kind in mounts if os.path.commonpath([point, folder.resolve()]) == point]
     return max(holding)[1] in ("tmpfs", "ramfs")
-
-
-def _measure(folder: Path, *, quick: bool) -> list[Figure]:
-    count, trials = (60_000, 40) if quick else (400_000, 200)
-    found: list[Figure] = []
-    for model in (False, True):
-        with Rig(folder / f"flat-{model}", model=model, node_commit_ms=200) as rig:
-            found += _flat_out(rig, count, model=model, folder=folder)
-    with Rig(folder / "steady") as rig:
-        found += _steady(rig, 5000, seconds=4 if quick else 30)
-        found += _alarms_under_load(rig, 5000, trials)
-    with Rig(folder / "idle") as rig:
-        found += _alarms(rig, trials, "", folder)
-    with Rig(folder / "drain") as rig:
-        found += _drain(rig, count)
-    return found
-
-
-def _ready(rig: Rig) -> None:
-    """Connected, started, and the rope known."""
-    if not rig.wait(lambda: rig.counter.messages > 0, 20):
-        raise SystemExit(f"bench: the gateway did not come up; see {rig.folder}/gateway.log")
-    rig.wait(lambda: False, 1.0)
-
-
-def _flat_out(rig: Rig, count: int, *, model: bool, folder: Path) -> list[Figure]:
-    _ready(rig)
-    before = Usage(rig.pid)
-    load = rig.load(count)
-    rig.wait(lambda: rig.counter.readings >= count, 120)
-    after = Usage(rig.pid)
-    said = json.loads((load.communicate(timeout=20)[0] or "{}").splitlines()[0])
-    rate = rig.counter.readings / (rig.counter.last_s - said["began_s"])
-    tail = "_model" if model else ""
-    figures = [
-        Figure(f"throughput{tail}", round(rate), "readings/s"),
-        Figure(f"cpu_s_per_million{tail}", round((after.cpu_s - before.cpu_s) / count * 1e6, 2), "s"),
-        Figure(f"rss_mib{tail}", round(after.peak_mib, 1), "MiB"),
-    ]
-    if not model:
-        bare = limits.paho_messages(rig.broker.url)
-        per_message = rig.counter.readings / max(1, rig.counter.messages)
-        figures[0] = figures[0]._replace(limit=round(bare * per_message), what="bare paho, as many readings a message")
-        figures.append(Figure("bytes_per_reading", round((after.written_b - before.written_b) / count, 1), "B"))
-        figures.append(Figure("wire_b_per_reading", round(rig.counter.payload_b / count, 1), "B"))
-        figures.append(Figure("fsync_ms", round(limits.fsync_ms(folder), 3), "ms"))
-    return figures
-
-
-def _steady(rig: Rig, rate: int, seconds: int) -> list[Figure]:
-    _ready(rig)
-    count = rate * seconds
-    before = Usage(rig.pid)
-    load = rig.load(count, rate)
-    rig.wait(lambda: rig.counter.readings >= count, seconds + 30)
-    after = Usage(rig.pid)
-    load.communicate(timeout=20)
-    return [
-        Figure("cpu_s_per_million_5k", round((after.cpu_s - before.cpu_s) / count * 1e6, 2), "s"),
-        Figure("bytes_per_reading_5k", round((after.written_b - before.written_b) / count, 1), "B"),
-    ]
-
-
-def _alarms_under_load(rig: Rig, rate: int, trials: int) -> list[Figure]:
-    load = rig.load(rate * 600, rate, boot=2)
-    try:
-        outputs, pubacks = _trials(rig, trials, every_s=0.05)
-    finally:
-        load.kill()
-        load.communicate()
-    return [
-        Figure("alarm_output_ms_p99_5k", _p99(outputs), "ms"),
-        Figure("alarm_puback_ms_p99_5k", _p99(pubacks), "ms"),
-    ]
-
-
-def _alarms(rig: Rig, trials: int, tail: str, folder: Path) -> list[Figure]:
-    _ready(rig)
-    outputs, pubacks = _trials(rig, trials, every_s=0.05)
-    bare = round(limits.fsync_ms(folder) + limits.round_trip_ms(rig.broker.url), 2)
-    return [
-        Figure(f"alarm_output_ms_p50{tail}", round(statistics.median(outputs), 2), "ms"),
-        Figure(f"alarm_output_ms_p99{tail}", _p99(outputs), "ms"),
-        Figure(f"alarm_puback_ms_p50{tail}", round(statistics.median(pubacks), 2), "ms", bare, "fsync + round trip"),
-        Figure(f"alarm_puback_ms_p99{tail}", _p99(pubacks), "ms", bare, "fsync + round trip"),
-    ]
-
-
-def _trials(rig: Rig, trials: int, every_s: float) -> tuple[list[float], list[float]]:
-    """Wet the rope, see the output, see the alarm at the subscriber: ms from the edge at the socket to each."""
-    outputs, pubacks = [], []
-    for _ in range(trials):
-        known = set(rig.counter.alarms)
-        rig.outputs.pop(VALVE, None)
-        began_s = time.monotonic()
-        rig.pins.set(ROPE, 0)
-        if not rig.wait(lambda: rig.outputs.get(VALVE, (0, 0))[0] == 1, 5):
-            raise SystemExit("bench: the output did not follow the rope within 5 s")
-        outputs.append((rig.outputs[VALVE][1] - began_s) * 1000)
-        if not rig.wait(lambda known=known: set(rig.counter.alarms) - known, 10):  # type: ignore[misc]
-            raise SystemExit("bench: the alarm did not reach the subscriber within 10 s")
-        pubacks.append((rig.counter.alarms[max(rig.counter.alarms)] - began_s) * 1000)
-        rig.pins.set(ROPE, 1)
-        rig.wait(lambda: rig.outputs.get(VALVE, (1, 0))[0] == 0, 5)
-        rig.wait(lambda: False, every_s)
-    return outputs, pubacks
-
-
-def _drain(rig: Rig, count: int) -> list[Figure]:
-    """The broker is away while the readings come; then how fast they go."""
-    _ready(rig)
-    rig.broker.stop()
-    load = rig.load(count)
-    load.communicate(timeout=120)
-    before = rig.counter.readings
-    rig.broker.start()
-    rig.wait(lambda: rig.counter.readings > before, 60)
-    began_s, at = time.monotonic(), rig.counter.readings
-    rig.wait(lambda: rig.counter.readings >= count, 120)
-    rate = (rig.counter.readings - at) / max(1e-3, rig.counter.last_s - began_s)
-    return [Figure("drain", round(rate), "readings/s")]
-
-
-def _p99(values: list[float]) -> float:
-    return round(sorted(values)[min(len(values) - 1, int(len(values) * 0.99))], 2)

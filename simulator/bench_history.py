@@ -22,8 +22,8 @@ from gateway import config
 from gateway.control import NotRunning, ask
 from gateway.home import DATABASE
 from gateway.site_devices import model_of
-from simulator.bench import Figure
 from simulator.bench_rig import Usage
+from simulator.bench_table import Figure
 from simulator.broker import Broker
 from simulator.modbus_peer import Faults, Peer
 from simulator.modbus_side import SimUnit

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 from gateway import config
 from gateway.control import NotRunning, ask
 from gateway.site_devices import bus_plan, model_of
-from simulator.bench import Figure
+from simulator.bench_table import Figure
 from simulator.modbus_peer import Faults, Peer
 from simulator.modbus_side import SimUnit
 

@@ -1,33 +1,39 @@
-"""One gateway under measurement: the real `linli run`, a real broker, a counting subscriber, pins and a node."""
+"""One gateway under measurement: the real `linli run`, a real broker, counting subscribers, pins and a node."""
 
 import json
 import os
 import selectors
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO, Any
 
-from simulator.bench_load import SENSORS
+from simulator.bench_frames import SENSORS
 from simulator.broker import Broker
-from simulator.mqtt import Connection
-from simulator.parcels import plain
 from simulator.pin_server import PinServer
+from simulator.processes import ROOT, TAIL_LINES
+from simulator.relay import Relay
 
 ROPE, VALVE = 17, 5
+START_S = 20.0
 _TICKS_S = os.sysconf("SC_CLK_TCK")
+_BROKER = "set_tcp_nodelay true\nmax_queued_messages 0\n"
 
 
-def site_text(broker: str, *, model: bool, node_commit_ms: int = 10_000) -> str:
-    """A site of 200 flow sensors on one node, a rope and a valve."""
+class BenchError(Exception):
+    """What did not come about, and where to look."""
+
+
+def site_text(broker: str, *, model: bool = False, node_commit_ms: int = 10_000, confirm: str = "broker") -> str:
+    """A site of 200 flow sensors on one node, a rope and a light that follows it."""
     lines = [
         "schema = 1",
         'site = { id = "bench-site", gateway = "bench-box", name = "bench" }',
         'clock = { trust = "system" }',
         'bus.n1 = { kind = "node", port = "link:n1" }',
-        f'uplink = {{ broker = "{broker}", confirm = "broker", gzip = false, window = 20 }}',
+        f'uplink = {{ broker = "{broker}", confirm = "{confirm}", gzip = false, window = 20 }}',
         f"store = {{ node_commit_ms = {node_commit_ms} }}",
         f'sensor."rope" = {{ from = "gpio:{ROPE}", kind = "leak", wiring = "normally-open" }}',
         f'output.valve = {{ to = "gpio:{VALVE}", kind = "strobe" }}',
@@ -41,46 +47,8 @@ def site_text(broker: str, *, model: bool, node_commit_ms: int = 10_000) -> str:
     return "\n".join(lines) + "\n"
 
 
-class Counter(threading.Thread):
-    """The city's end of the wire: counts readings and notes when alarms come."""
-
-    def __init__(self, url: str) -> None:
-        super().__init__(name="counter", daemon=True)
-        self.readings = self.messages = self.payload_b = 0
-        self.last_s = 0.0
-        self.alarms: dict[int, float] = {}  # occurrence -> when
-        self.stop = False
-        self._url = url
-
-    def run(self) -> None:
-        while not self.stop:  # the broker may be away for a while
-            link = Connection(self._url, "bench-counter", self._take)
-            asked = False
-            if not link.open():
-                time.sleep(0.2)
-                continue
-            while not self.stop and link.turn(0.1):
-                if link.up and not asked:
-                    link.subscribe(["linli/v1/+/up/#"])
-                    asked = True
-                link.settle()
-            link.close()
-
-    def _take(self, topic: str, payload: bytes) -> None:
-        now_s = time.monotonic()
-        self.messages += 1
-        self.payload_b += len(payload)
-        if topic.endswith("/readings"):
-            self.readings += payload.count(b'"src":')
-            self.last_s = now_s
-        elif topic.endswith("/alarms"):
-            for record in json.loads(plain(payload))["records"]:
-                if "data" in record and record["data"]["state"] == "unacknowledged":
-                    self.alarms.setdefault(record["data"]["occurrence"], now_s)
-
-
 class Usage:
-    """What a process has used so far."""
+    """What a process has used so far. Raises OSError when it is gone."""
 
     def __init__(self, pid: int) -> None:
         stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -92,49 +60,150 @@ class Usage:
         self.at_s = time.monotonic()
 
 
-class Rig:
-    """with Rig(folder, model=True) as rig: ..."""
+class Heard:
+    """What the subscribers (simulator/bench_counter.py) told; bulk and alarms have a process each."""
 
-    def __init__(self, folder: Path, *, model: bool = False, node_commit_ms: int = 10_000) -> None:
+    def __init__(self, url: str, selector: selectors.BaseSelector) -> None:
+        self.readings = self.messages = self.payload_b = 0
+        self.first_reading_s = self.last_s = 0.0
+        self.alarms: dict[int, float] = {}  # occurrence -> when
+        self.ready = 0
+        self._selector = selector
+        self._children = [self._start(url, "readings", self._sums), self._start(url, "alarms", self._alarm)]
+
+    def _start(self, url: str, stream: str, take: Callable[[dict[str, Any]], None]) -> "subprocess.Popen[bytes]":
+        topic = f"linli/v1/+/up/{stream}"
+        command = [sys.executable, "-m", "simulator.bench_counter", url, topic]
+        child = subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT)
+        assert child.stdout
+        os.set_blocking(child.stdout.fileno(), False)
+        rest = bytearray()
+        pipe = child.stdout
+        self._selector.register(pipe, selectors.EVENT_READ, lambda: self._read(pipe, rest, take))
+        return child
+
+    def _read(self, pipe: IO[bytes], rest: bytearray, take: Callable[[dict[str, Any]], None]) -> None:
+        data = os.read(pipe.fileno(), 65536)
+        if not data:
+            self._selector.unregister(pipe)
+            return
+        rest += data
+        *lines, tail = bytes(rest).split(b"\n")
+        rest[:] = tail
+        for line in lines:
+            said = json.loads(line)
+            if "ready" in said:
+                self.ready += 1
+            else:
+                take(said)
+
+    def _sums(self, said: dict[str, Any]) -> None:
+        for name, value in said.items():
+            setattr(self, name, value)
+
+    def _alarm(self, said: dict[str, Any]) -> None:
+        if "alarm" in said:
+            self.alarms.setdefault(said["alarm"], said["at_s"])
+
+    @property
+    def pid(self) -> int:
+        """Of the one that counts readings."""
+        return self._children[0].pid
+
+    def close(self) -> None:
+        for child in self._children:
+            child.kill()
+            child.wait()
+            assert child.stdout
+            if child.stdout in self._selector.get_map():
+                self._selector.unregister(child.stdout)
+            child.stdout.close()
+
+
+class Rig:
+    """with Rig(folder, model=True) as rig: ...
+
+    state: the gateway's folder, when it lies elsewhere than in `folder`. relay: what the gateway reaches the broker
+    through; running. start: whether the gateway runs from the beginning.
+    """
+
+    def __init__(
+        self, folder: Path, *, state: Path | None = None, relay: Relay | None = None, start: bool = True,
+        **site: Any,
+    ) -> None:  # fmt: skip
         folder.mkdir(parents=True)
         self.folder = folder
+        self.state = state or folder / "state"
         self.links = folder / "links"
         self.links.mkdir()
-        self.broker = Broker(folder / "broker", "auto", extra="set_tcp_nodelay true\nmax_queued_messages 0\n")
-        self._model, self._commit_ms = model, node_commit_ms
+        self.broker = Broker(folder / "broker", "auto", extra=_BROKER)
+        self._relay, self._start, self._site = relay, start, site
         self.outputs: dict[int, tuple[int, float]] = {}
         self._selector = selectors.DefaultSelector()
         self.pins = PinServer(self.links / "pins.sock", self._selector, self._output)
         self.gateway: subprocess.Popen[bytes] | None = None
+        self._loads: list[subprocess.Popen[bytes]] = []
 
     def __enter__(self) -> "Rig":
         self.broker.start()
         self.pins.open()
         self.pins.set(ROPE, 1)
-        site = self.folder / "site.toml"
-        site.write_text(site_text(self.broker.url, model=self._model, node_commit_ms=self._commit_ms))
-        self.counter = Counter(self.broker.url)
-        self.counter.start()
-        self.start_gateway()
+        url = self.broker.url
+        if self._relay:
+            self._relay.to_port, url = self.broker.port, self._relay.url
+        (self.folder / "site.toml").write_text(site_text(url, **self._site))
+        self.heard = Heard(self.broker.url, self._selector)
+        try:
+            if not self.wait(lambda: self.heard.ready >= 2, START_S):
+                raise self.error(f"the subscribers did not come up within {START_S:.0f} s")
+            if self._start:
+                self.start_gateway()
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
-    def start_gateway(self) -> None:
+    def start_gateway(self) -> float:
+        """Returns when it was started, CLOCK_MONOTONIC s."""
         command = [sys.executable, "-m", "gateway", "run", str(self.folder / "site.toml")]
-        command += ["--state", str(self.folder / "state"), "--links", str(self.links)]
+        command += ["--state", str(self.state), "--links", str(self.links)]
+        began_s = time.monotonic()
         with (self.folder / "gateway.log").open("ab") as log:
-            self.gateway = subprocess.Popen(command, stdout=log, stderr=log)
+            self.gateway = subprocess.Popen(command, stdout=log, stderr=log, cwd=ROOT)
+        return began_s
 
-    def stop_gateway(self) -> None:
-        if self.gateway:
-            self.gateway.terminate()
-            self.gateway.wait(10)
+    def await_gateway(self) -> None:
+        """It drives its outputs, so its pins are open. Raises BenchError."""
+        if not self.wait(lambda: VALVE in self.outputs, START_S):
+            raise self.error(f"the gateway did not come up within {START_S:.0f} s")
+
+    def await_readings(self) -> None:
+        """Something was published. Raises BenchError."""
+        self.await_gateway()
+        if not self.wait(lambda: self.heard.messages > 0, START_S):
+            raise self.error(f"nothing was published within {START_S:.0f} s")
+
+    def error(self, what: str) -> BenchError:
+        """With the end of the gateway's log, because the folder will be gone."""
+        log = self.folder / "gateway.log"
+        said = log.read_text(errors="replace").splitlines()[-TAIL_LINES:] if log.exists() else []
+        return BenchError("\n".join([f"{what}; the gateway's last words:", *said]))
 
     def __exit__(self, *_: object) -> None:
-        self.stop_gateway()
-        self.counter.stop = True
-        self.counter.join(5)
+        for load in self._loads:
+            load.kill()
+            load.wait()
+        if self.gateway:
+            self.gateway.terminate()
+            try:
+                self.gateway.wait(15)
+            except subprocess.TimeoutExpired:
+                self.gateway.kill()
+                self.gateway.wait()
+        self.heard.close()
         self.pins.close()
         self.broker.stop()
+        self._selector.close()
 
     @property
     def pid(self) -> int:
@@ -145,7 +214,7 @@ class Rig:
         self.outputs[gpio] = (level, time.monotonic())
 
     def turn(self, wait_s: float) -> None:
-        """Serve the pins for a moment."""
+        """Serve the pins and the subscribers' pipes for a moment."""
         for key, _ in self._selector.select(wait_s):
             key.data()
 
@@ -156,7 +225,23 @@ class Rig:
             self.turn(0.005)
         return true()
 
-    def load(self, count: int, rate: float = 0, seconds: float = 120, boot: int = 1) -> "subprocess.Popen[str]":
+    def rest(self, seconds: float) -> None:
+        self.wait(lambda: False, seconds)
+
+    def load(
+        self, count: int, rate: float = 0, seconds: float = 600, boot: int = 1, ring: int = 20_000
+    ) -> "subprocess.Popen[bytes]":
+        """Start the load. Its frames are made before it opens its line. It ends with the rig at the latest."""
         command = [sys.executable, "-m", "simulator.bench_load", str(self.links / "n1"), "--count", str(count)]
-        command += ["--rate", str(rate), "--seconds", str(seconds), "--boot", str(boot)]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        command += ["--rate", str(rate), "--seconds", str(seconds), "--boot", str(boot), "--ring", str(ring)]
+        load = subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT)
+        self._loads.append(load)
+        return load
+
+    def finish(self, load: "subprocess.Popen[bytes]", seconds: float) -> dict[str, float]:
+        """What the load said at its end. Raises BenchError when not everything was durable in time."""
+        if not self.wait(lambda: load.poll() is not None, seconds) or load.returncode:
+            raise self.error(f"the gateway did not make everything durable within {seconds:.0f} s")
+        assert load.stdout
+        said: dict[str, float] = json.loads(load.stdout.read())
+        return said
