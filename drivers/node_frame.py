@@ -13,10 +13,12 @@ DATA = 2
 EVENT = 3
 LOST = 4
 BEAT = 5
+REFUSED = 6
 # Gateway to node.
 ACK = 16
 NACK = 17
 ASK = 18
+CONFIG = 19
 
 PROTO = 1
 SEQ_MAX = 0xFFFFFFFF
@@ -119,7 +121,10 @@ def header(body: bytes) -> tuple[int, int, int, bytes]:
 
 
 def hello_payload(ring: int, text: str) -> bytes:
-    """ring: frames the node can hold. text: "fw;flow*2 loop*4 pad*1", points numbered 0.. in that order."""
+    """ring: frames the node can hold. text: "fw;flow*2 loop*4 pad*1", points numbered 0.. in that order.
+
+    A node that takes settings adds ";cfg=89abcdef next=17": the CRC-32 of those it has, and the number it gives next.
+    """
     return struct.pack("<BH", PROTO, ring) + text.encode()
 
 
@@ -172,6 +177,31 @@ def parse_beat(payload: bytes) -> tuple[int, int, int, int]:
     """(uptime_s, free_b, reset_cause, supply_mv)."""
     uptime_s, free_b, reset_cause, supply_mv = struct.unpack("<IIBH", _exact("<IIBH", payload))
     return uptime_s, free_b, reset_cause, supply_mv
+
+
+def config_payload(cfg: int, parts: int, text: bytes) -> bytes:
+    """One part of a settings text, numbered from 0 by the frame's seq. cfg: CRC-32 of the whole text."""
+    return struct.pack("<IB", cfg, parts) + text
+
+
+def parse_config(payload: bytes) -> tuple[int, int, bytes]:
+    """(cfg, parts, text)."""
+    if len(payload) < 5:
+        raise ValueError("a CONFIG has at least 5 bytes")
+    cfg, parts = struct.unpack_from("<IB", payload)
+    return cfg, parts, payload[5:]
+
+
+def refused_payload(cfg: int, why: str) -> bytes:
+    return struct.pack("<I", cfg) + why.encode()[: PAYLOAD_MAX_BYTES - 4]
+
+
+def parse_refused(payload: bytes) -> tuple[int, str]:
+    """(cfg, why): the settings text that the node will not take."""
+    if len(payload) < 4:
+        raise ValueError("a REFUSED has at least 4 bytes")
+    cfg: int = struct.unpack_from("<I", payload)[0]
+    return cfg, str(payload[4:], "utf-8")
 
 
 def _exact(form: str, payload: bytes) -> bytes:

@@ -10,7 +10,8 @@ from struct import Struct
 
 from drivers import node_frame
 from drivers.kinds import LOOP_STATES
-from drivers.node_frame import ACK, ASK, BEAT, DATA, EVENT, HELLO, LOST, NACK
+from drivers.node_frame import ACK, ASK, BEAT, CONFIG, DATA, EVENT, HELLO, LOST, NACK, REFUSED
+from drivers.node_settings import PART_BYTES, cfg_of
 from drivers.numbered import NumberedLink
 from drivers.reading import FAULT, GOOD, Event, Fact, Lost, Reading, Run, Said, Value
 
@@ -27,17 +28,27 @@ _WORDS_BY_KIND: dict[str, Words] = {
     "pad": {},
 }
 _POINTS_MAX = 1024  # a HELLO that claims more is nonsense, and must not fill the memory
+_SETTINGS_AGAIN_S, _SETTINGS_AGAIN_MAX_S = 1.0, 60.0
 
 
 class NodeLink(NumberedLink):
     """One node. See NumberedLink for what it tells about itself; its beat has uptime_s, free_b, reset_cause, supply_mv.
 
     error: why the node's HELLO was not accepted, or "".
+    settings: the text it is to have (drivers/node_settings.py), None to leave it alone. A node whose HELLO names others
+    gets them, again after 1 to 60 s, until it names these or refuses them. cfg: what it named; None: it takes none.
     """
 
-    def __init__(self, source: str, mono_s: Callable[[], float], mark: tuple[int, int] = (0, 0)) -> None:
+    def __init__(
+        self, source: str, mono_s: Callable[[], float], mark: tuple[int, int] = (0, 0), settings: str | None = None
+    ) -> None:
         self.firmware = ""
         self.error = ""
+        self.cfg: int | None = None
+        self._settings = settings
+        self._wanted_cfg = cfg_of(settings or "")
+        self._settings_s: float | None = None  # when to send them next; None: no need to
+        self._settings_wait_s = _SETTINGS_AGAIN_S
         self._splitter = node_frame.Splitter()
         self._points: list[tuple[str, Words]] = []
         self._names: list[str] = []
@@ -112,6 +123,10 @@ class NodeLink(NumberedLink):
             elif kind == BEAT:
                 values = node_frame.parse_beat(payload)
                 self.beat = dict(zip(("uptime_s", "free_b", "reset_cause", "supply_mv"), values, strict=True))
+            elif kind == REFUSED:
+                cfg, why = node_frame.parse_refused(payload)
+                if cfg == self._wanted_cfg and self._settings is not None:
+                    self.refused, self._settings_s = why, None
             elif kind in (DATA, EVENT, LOST):
                 # A value that got here has a wrong length: asking again would never end.
                 first = node_frame.parse_lost(payload) if kind == LOST and len(payload) == 4 else seq
@@ -129,7 +144,7 @@ class NodeLink(NumberedLink):
             proto, ring, text = node_frame.parse_hello(payload)
             if proto != node_frame.PROTO:
                 raise ValueError(f"it speaks version {proto} of the node link")
-            firmware, points = _points_of(self.source, text)
+            firmware, points, more = _points_of(self.source, text)
         except ValueError as why:
             self.error = (
                 f"The node on {self.source} said a HELLO that cannot be used: {why}. Expected: version "
@@ -140,9 +155,33 @@ class NodeLink(NumberedLink):
         self.ring, self.firmware, self._points = ring, firmware, points
         self._names = [name for name, _ in points]
         self._plain = frozenset(index for index, (_, words) in enumerate(points) if words is None)
-        gone = self._numbered.hello(boot, oldest, ring)
+        if boot != self.boot:
+            self.refused = ""  # started again, perhaps with other firmware
+        gone = self._numbered.hello(boot, oldest, ring, int(more.get("next", "0")))
         if gone:
             facts.append(Lost(self.source, boot, *gone, now_s))
+        cfg = int(more["cfg"], 16) if "cfg" in more else None
+        differs = self._settings is not None and cfg is not None and cfg != self._wanted_cfg
+        if not differs:
+            self._settings_s, self._settings_wait_s, self.refused = None, _SETTINGS_AGAIN_S, ""
+        elif self._settings_s is None and not self.refused:
+            self._settings_s = now_s
+        self.cfg = cfg
+
+    def outgoing(self) -> bytes:
+        out = super().outgoing()
+        return out if self._settings_s is None else out + self._config_bytes()
+
+    def _config_bytes(self) -> bytes:
+        now_s = self._mono_s()
+        if self._settings_s is None or now_s < self._settings_s:
+            return b""
+        self._settings_s = now_s + self._settings_wait_s
+        self._settings_wait_s = min(2 * self._settings_wait_s, _SETTINGS_AGAIN_MAX_S)
+        text = (self._settings or "").encode()
+        parts = [text[at : at + PART_BYTES] for at in range(0, len(text), PART_BYTES)] or [b""]
+        payloads = [node_frame.config_payload(self._wanted_cfg, len(parts), part) for part in parts]
+        return b"".join(node_frame.encode(CONFIG, self.boot, part, payload) for part, payload in enumerate(payloads))
 
     def _mark_bytes(self, go_back: bool) -> bytes:
         payload = node_frame.ack_payload(self.boot, self.received, self.durable_seq)
@@ -152,11 +191,19 @@ class NodeLink(NumberedLink):
         return node_frame.encode(ASK, self.boot, 0)
 
 
-def _points_of(source: str, text: str) -> tuple[str, list[tuple[str, Words]]]:
-    """ "fw;flow*2 pad*1" -> ("fw", [("n1:flow1", None), ("n1:flow2", None), ("n1:pad1", {})])."""
-    firmware, separator, listed = text.partition(";")
+def _points_of(source: str, text: str) -> tuple[str, list[tuple[str, Words]], dict[str, str]]:
+    """ "fw;flow*2 pad*1;next=7" -> ("fw", [("n1:flow1", None), ("n1:flow2", None), ("n1:pad1", {})], {"next": "7"}).
+
+    What stands behind the second semicolon is name=value, and names nobody knows are for somebody else.
+    """
+    firmware, separator, rest = text.partition(";")
     if not separator:
         raise ValueError(f"its text {text!r} has no ';'")
+    listed, _, said = rest.partition(";")
+    more = {name: value for name, _, value in (item.partition("=") for item in said.split())}
+    numbers = ((more.get("cfg", "0"), "0123456789abcdef", 8), (more.get("next", "0"), "0123456789", 10))
+    if not all(0 < len(value) <= most and set(value) <= set(digits) for value, digits, most in numbers):
+        raise ValueError(f"{said!r} is not cfg=89abcdef next=17")
     points: list[tuple[str, Words]] = []
     counts: dict[str, int] = {}
     for item in listed.split():
@@ -169,4 +216,4 @@ def _points_of(source: str, text: str) -> tuple[str, list[tuple[str, Words]]]:
             points.append((f"{source}:{kind}{number}", _WORDS_BY_KIND.get(kind)))
         if len(points) > _POINTS_MAX:
             raise ValueError(f"it names more than {_POINTS_MAX} points")
-    return firmware, points
+    return firmware, points, more

@@ -48,7 +48,7 @@ class NodeSide(Sender):
 
     def feed(self, data: bytes) -> None:
         """Bytes heard from the gateway."""
-        for kind, _, _, payload in self._splitter.feed(data):
+        for kind, _, seq, payload in self._splitter.feed(data):
             if kind == ASK:
                 self.reset_line()
             elif kind in (ACK, NACK):
@@ -57,6 +57,11 @@ class NodeSide(Sender):
                 except ValueError:
                     continue
                 self.acked(boot, received, durable, kind == NACK)
+            else:
+                self._other(kind, seq, payload)
+
+    def _other(self, kind: int, seq: int, payload: bytes) -> None:
+        """A frame that is no mark and no question; a plain node has no use for it."""
 
     def _hello_bytes(self, oldest: int) -> bytes:
         return encode(HELLO, self.boot, oldest, hello_payload(self.ring, self.text))

@@ -36,15 +36,17 @@ class Numbered:
         self._nacked_s = LONG_AGO_S
         self._asked_s = LONG_AGO_S
 
-    def hello(self, boot: int, oldest: int, ring: int = 0) -> tuple[int, int] | None:
+    def hello(self, boot: int, oldest: int, ring: int = 0, following: int = 0) -> tuple[int, int] | None:
         """The source names its boot, the oldest number it can still send and how many it can hold.
 
-        No ring reaches from `oldest` to beyond our mark: then it is another device that counts its boots anew.
+        following: the number it will give next, when it says so; we cannot have taken that one yet. Else no ring
+        reaches from `oldest` to beyond our mark. If not so, it is another device that counts its boots anew.
 
         Returns the numbers (first, last) that it can no longer send, or None.
         """
         gone = None
-        if boot != self.boot or (ring and self.received >= oldest + ring):
+        beyond = following or (oldest + ring if ring else self.received + 1)
+        if boot != self.boot or self.received >= beyond:
             self.boot = boot
             self.received = self.durable = max(oldest - 1, 0)
         elif oldest > self.received + 1:
@@ -134,7 +136,7 @@ class NumberedLink:
     source: the bus's name. mono_s: seconds on this boot's clock. mark: the last durable (boot, seq), or (0, 0).
     ring: frames the source can hold, 0 before its HELLO. beat: its last heartbeat, by name.
     last_heard_s: when an intact frame last came (at first: when this was made). frames_odd: intact frames that
-    made no sense; the number of such a frame counts as Lost.
+    made no sense; the number of such a frame counts as Lost. refused: why it does not take its settings, or "".
     """
 
     def __init__(self, source: str, mono_s: Callable[[], float], mark: tuple[int, int], counts: Counts) -> None:
@@ -142,6 +144,7 @@ class NumberedLink:
         self.ring = 0
         self.beat: dict[str, int] = {}
         self.frames_odd = 0
+        self.refused = ""
         self.last_heard_s = mono_s()
         self._mono_s = mono_s
         self._counts = counts

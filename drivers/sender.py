@@ -80,7 +80,7 @@ class Sender:
             self._progress_ms = self._mono_ms()
         if durable > self.durable:
             self.durable = durable
-            self._oldest = max(self._oldest, durable + 1)
+            self._release(durable)
         if go_back or self._sent < self.received:
             self._sent = self.received
 
@@ -108,12 +108,7 @@ class Sender:
                 room -= len(message)
         seq = self._sent + 1
         while seq < self.next:
-            if seq < self._oldest:
-                message = self._lost_bytes(seq, self._oldest - 1)
-                after = self._oldest
-            else:
-                message = self._item_bytes(seq, self._slots[seq % self.ring], now_ms)
-                after = seq + 1
+            message, after = self._numbered(seq, now_ms)
             room -= len(message)
             if room < 0:
                 break
@@ -121,6 +116,18 @@ class Sender:
             seq = after
         self._sent = seq - 1
         return b"".join(messages)
+
+    # How frames are kept; the firmware's ring does it in its own way.
+
+    def _release(self, durable: int) -> None:
+        """Everything up to `durable` is the gateway's now."""
+        self._oldest = max(self._oldest, durable + 1)
+
+    def _numbered(self, seq: int, now_ms: int) -> tuple[bytes, int]:
+        """The message that says number `seq`, and the number after what it says."""
+        if seq < self._oldest:
+            return self._lost_bytes(seq, self._oldest - 1), self._oldest
+        return self._item_bytes(seq, self._slots[seq % self.ring], now_ms), seq + 1
 
     # What a subclass says.
 

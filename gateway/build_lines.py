@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from drivers.kiosk_line import KioskLink
 from drivers.modbus_unit import Unit
 from drivers.node_link import NodeLink
+from drivers.node_settings import text_of
 from drivers.reading import Fact, Said
 from drivers.serial_line import SerialLine
 from gateway.config import Bus, Site, resolve_port
@@ -81,7 +82,12 @@ def ports(
         if bus.kind == "modbus":
             found.append(_modbus(site, bus, line, devices, loop, polled, mono_s))
         else:
-            link = (NodeLink if bus.kind == "node" else KioskLink)(bus.name, mono_s, marks.get(bus.name, (0, 0)))
+            mark = marks.get(bus.name, (0, 0))
+            link = (
+                NodeLink(bus.name, mono_s, mark, text_of(bus.node))
+                if bus.kind == "node"
+                else KioskLink(bus.name, mono_s, mark)
+            )
             found.append(Port(bus.name, line, link, loop, take, mono_s, bus.silent_s))
     return found
 

@@ -111,6 +111,8 @@ def judge_bus(bus: Bus, facts: BusFacts | None, say: Words) -> Finding:
     if facts.silent_s > bus.silent_s:
         silent, allowed = say.span(facts.silent_s), say.span(bus.silent_s)
         return found(say, bus.name, FAIL, "bus.silent", silent=silent, allowed=allowed)
+    if facts.refused:
+        return found(say, bus.name, FAIL, "bus.refused", why=facts.refused)
     if facts.bad > _BAD_FEW and facts.bad * 100 > facts.good:
         return found(say, bus.name, WARN, "bus.noisy", good=facts.good, bad=facts.bad)
     silent = say.span(facts.silent_s)

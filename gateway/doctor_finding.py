@@ -44,6 +44,7 @@ class BusFacts(msgspec.Struct):
     bad: int
     silent_s: float
     beat: dict[str, int]
+    refused: str = ""
     units: dict[str, UnitFacts] | None = None
 
 

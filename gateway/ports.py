@@ -183,4 +183,5 @@ class Port(HeldLine):
             "open": self._fd is not None, "error": self.trouble, "hello": link.hello, "boot": link.boot,
             "received": link.received, "durable": link.durable_seq, "ring": link.ring, "good": link.frames_good,
             "bad": link.frames_bad, "silent_s": round(self._mono_s() - link.last_heard_s, 1), "beat": link.beat,
+            "refused": link.refused,
         }  # fmt: skip

@@ -12,12 +12,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+from drivers import node_settings
 from drivers.kinds import KINDS
+from drivers.node_settings import SettingError
 from gateway.reporting import DERIVED
 from gateway.site_devices import device_point, fixed_kind, is_polled
 from gateway.site_lines import Path
 from gateway.site_reader import UNREAD, Mistake, dotted, found, one_of, quoted
-from gateway.site_tables import FAMILIES, PULSE_POINTS, WIRINGS, Queue, Sensor, SiteFile
+from gateway.site_tables import FAMILIES, PULSE_POINTS, WIRINGS, Bus, Queue, Sensor, SiteFile
 
 E = TypeVar("E")
 
@@ -77,6 +79,38 @@ def bus_rules(file: SiteFile) -> Iterator[Mistake]:
     for name, _ in buses:
         if name in ("gpio", "model"):
             yield Mistake(("bus", name), quoted(name), "a name of your own", "rename it, for example to n1")
+    for name, bus in buses:
+        if read(bus, "kind", "node") and bus.node:
+            yield from _node_rules(name, bus)
+
+
+def _node_rules(name: str, bus: Bus) -> Iterator[Mistake]:
+    """The node checks its settings itself; what can be known here is told before anybody drives to the site."""
+    path: Path = ("bus", name, "node")
+    if bus.kind != "node":
+        yield Mistake(path, f"node for a {bus.kind}", "node for a bus of kind node", "remove it")
+        return
+    settings = {key: value for key, value in bus.node.items() if value is not UNREAD}
+    wrong = False
+    for key, value in settings.items():
+        try:
+            node_settings.checked(key, str(value))
+        except SettingError as error:
+            wrong = True
+            near = difflib.get_close_matches(key, node_settings.known(""), 1)
+            do = f"write {near[0]} = {value}" if near and near[0] != key else "correct it, or remove it"
+            yield Mistake((*path, key), error.found, error.expected, do)
+    text = node_settings.text_of(settings)
+    if len(text) > node_settings.TEXT_MAX_BYTES:
+        expected = f"at most {node_settings.TEXT_MAX_BYTES} bytes"
+        yield Mistake(
+            path, f"settings of {len(text)} bytes", expected, "set what is alike for all points of a sort at once"
+        )
+    elif not wrong:
+        try:
+            node_settings.Settings(text)
+        except SettingError as error:
+            yield Mistake(path, error.found, error.expected, "correct short_below, alarm_above and cut_above")
 
 
 def sensor_rules(file: SiteFile) -> Iterator[Mistake]:

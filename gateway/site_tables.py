@@ -33,6 +33,8 @@ from gateway.site_types import (
     Minutes,
     Model,
     Name,
+    NodeSetting,
+    NodeSettingName,
     Pin,
     Point,
     Port,
@@ -84,6 +86,7 @@ class Bus(Table, frozen=True, rename={"name": "key"}):
     """One serial line: a node on it, a kiosk, or Modbus units. silent_s: it counts as silent after that.
 
     Of a Modbus line: timeout_ms until an answer begins, gap_ms of silence between frames (None: 3.5 characters).
+    node: settings of the node there, by the names of drivers/node_settings.py.
     """
 
     name: Annotated[str, KEY]
@@ -93,6 +96,7 @@ class Bus(Table, frozen=True, rename={"name": "key"}):
     silent_s: SomeSeconds = 15.0
     timeout_ms: Milliseconds = 300
     gap_ms: Milliseconds | None = None
+    node: dict[NodeSettingName, NodeSetting] = {}
 
 
 class Device(Table, frozen=True, rename={"name": "key"}):

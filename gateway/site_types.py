@@ -126,6 +126,17 @@ SettingName = Annotated[
         extra={"example": '"total_unit"'},
     ),
 ]
+NodeSetting = Annotated[
+    int, Meta(ge=0, le=1_000_000_000, description="a whole number from 0", extra={"example": "200"})
+]
+NodeSettingName = Annotated[
+    str,
+    Meta(
+        pattern=r"\A[a-z][a-z0-9_]{0,31}\Z",
+        description="the name of a node's setting",
+        extra={"example": '"loop_hold_ms"'},
+    ),
+]
 Serial = Annotated[
     str,
     Meta(
