@@ -20,7 +20,7 @@ from drivers.node_side import NodeSide
 from gateway import cli
 from gateway.contract import Label
 from gateway.home import Home
-from gateway.schema import PAGE_BYTES
+from gateway.schema import PAGE_BYTES, SCHEMA_VERSION
 from gateway.store import Store
 from tests.doctor_place import ROOT, Findings, Place, examine
 
@@ -248,7 +248,7 @@ def a_database(folder: Path) -> Path:
 def test_a_sound_database_is_checked_and_not_touched(place, doctor_says) -> None:
     path = a_database(place.state)
     before = path.read_bytes()
-    assert doctor_says()[1]["database"]["found"].startswith("schema 1, quick_check passed")
+    assert doctor_says()[1]["database"]["found"].startswith(f"schema {SCHEMA_VERSION}, quick_check passed")
     assert path.read_bytes() == before
 
 
