@@ -199,6 +199,7 @@ class CallBus:
 
     def __init__(self, source: str, table: FrameTable, mono_s: Callable[[], float]) -> None:
         self.source = source
+        self.ring = self.undurable = 0  # nobody waits for an acknowledgement
         self.last_heard_s = mono_s()
         self.others = self.repeats = self.odd = 0
         self.why = ""

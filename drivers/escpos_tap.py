@@ -103,6 +103,7 @@ class EscposTap:
         self, source: str, template: Template, text: str, services: Mapping[str, str], mono_s: Callable[[], float]
     ) -> None:
         self.source = source
+        self.ring = self.undurable = 0  # nobody waits for an acknowledgement
         self.tickets = self.others = self.pictures = 0
         self.last_heard_s = mono_s()
         self._mono_s = mono_s

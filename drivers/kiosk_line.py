@@ -13,9 +13,9 @@ from urllib.parse import quote, unquote_to_bytes
 
 from drivers.numbered import NumberedLink
 from drivers.reading import Event, Fact, Lost
+from drivers.ticket_words import EVENTS, value_of
 
 LINE_MAX_BYTES = 512
-EVENTS = frozenset(("issued", "called", "recalled", "served", "no_show", "transferred", "cancelled", "rated"))
 
 # What may stand in a value as it is: visible ASCII without the characters that have a meaning.
 _PLAIN = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) not in "%*=")
@@ -246,8 +246,8 @@ class KioskLink(NumberedLink):
             self.frames_odd += 1
             self._splitter.why = str(why)
             return Lost(self.source, boot, seq, seq, at_s)
-        data["value"] = data.get("grade" if event == "rated" else "label")
-        return Event(self.source, "ticket." + event, data, at_s, boot, seq)
+        data["value"] = value_of(event, data.get("label"), data.get("window"), data.get("grade"))
+        return Event(self.source, EVENTS[event], data, at_s, boot, seq)
 
     @property
     def error(self) -> str:

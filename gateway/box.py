@@ -14,6 +14,7 @@ from drivers.reading import Said
 from gateway import snapshot
 from gateway.clock import Wall
 from gateway.contract import STATE_BYTES_MAX, Json, Record, Topics, dictionary
+from gateway.listen_port import ListenPort
 from gateway.local import Local
 from gateway.meters import Proofs
 from gateway.notify import notify
@@ -51,7 +52,7 @@ class Parts:
     ) -> None:  # fmt: skip
         self.wall, self.mono_s, self.pipeline, self.pending, self.store = wall, mono_s, pipeline, pending, store
         self.topics, self.meta, self.versions, self.figures = topics, meta, versions, figures
-        self.ports: list[Port | ModbusPort] = []
+        self.ports: list[Port | ListenPort | ModbusPort] = []
         self.proofs = Proofs([], dict)
         self.local: Local
         self.storage: Storage
@@ -69,7 +70,7 @@ class Box:
         self._flush: asyncio.TimerHandle | None = None
         self._flush_at_s = 0.0
         self._ticker: asyncio.TimerHandle | None = None
-        self._ports: dict[str, Port | ModbusPort] = {}
+        self._ports: dict[str, Port | ListenPort | ModbusPort] = {}
         self._under_way = 0  # records handed to the storage thread and not yet durable
         self._due_s = {"health": 0.0, "state": 0.0, "watchdog": 0.0, "snapshot": 0.0}
         self._state_changes = -1
@@ -190,7 +191,7 @@ class Box:
         self._arm()
         self._slowest_tick_s = max(self._slowest_tick_s, self._mono_s() - began_s)
 
-    def _tell_silence(self, port: "Port | ModbusPort") -> None:
+    def _tell_silence(self, port: "Port | ListenPort | ModbusPort") -> None:
         for source in port.sources():
             silent = source.silent_s is not None
             if silent != source.told_silent and (silent or source.spoke):  # silent before the restart: until it speaks

@@ -39,6 +39,7 @@ from gateway.reader import Reader
 from gateway.site_devices import model_of
 from gateway.storage import Storage, StorageThread
 from gateway.store import Store
+from gateway.tickets import Tickets, business_day
 from gateway.uplink import Identity, Link, Uplink, UplinkThread
 from models.features import WINDOW_MIN
 
@@ -177,7 +178,10 @@ def _pipeline(
     ]  # fmt: skip
     plans = [Plan(r.name, r.alarm, r.after_s, r.output, r.action, r.per_day) for r in site.reactions.values()]
     detector = _detector(alarms.models(), store, wall.label())
-    pipeline = Pipeline(roles, alarms, Reactions(plans), outputs, detector, pending, clock.mono_s, wall.label, kept)
+    tickets = Tickets(build_lines.places(site), business_day(wall.label, site.tz), kept, pending.keep)
+    pipeline = Pipeline(
+        roles, alarms, Reactions(plans), outputs, detector, pending, clock.mono_s, wall.label, kept, tickets.named
+    )
     levels = {key.removeprefix("level:"): value for key, value in kept.items() if key.startswith("level:")}
     pipeline.restore({sensor: level for sensor, level in levels.items() if isinstance(level, bool | str)}, now_s)
     return pipeline

@@ -1,4 +1,4 @@
-"""Settings to serial lines: nodes, kiosks, and Modbus units with what hangs on them.
+"""Settings to serial lines: nodes, kiosks, Modbus units with what hangs on them, and what is only overheard.
 
 pymodbus is imported only when a site has a modbus line: it is not free, and most of a box's memory is counted.
 """
@@ -8,6 +8,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from drivers.call_bus import CallBus
+from drivers.escpos import TEXTS
+from drivers.escpos_tap import EscposTap, Template
 from drivers.kiosk_line import KioskLink
 from drivers.modbus_unit import Unit
 from drivers.node_link import NodeLink
@@ -15,9 +18,12 @@ from drivers.node_settings import text_of
 from drivers.reading import Fact, Said
 from drivers.serial_line import SerialLine
 from gateway.config import Bus, Site, resolve_port
+from gateway.listen_port import Ear, ListenPort
 from gateway.meters import Counter, Proof
 from gateway.ports import Port
 from gateway.site_devices import model_of
+from gateway.site_kiosks import table_of
+from gateway.tickets import Numbering, Places
 
 if TYPE_CHECKING:
     from gateway.modbus_port import ModbusPort
@@ -74,13 +80,15 @@ def _poll_s(site: Site, point: str) -> float:
 def ports(
     site: Site, devices: dict[str, Unit], open_line: Callable[[Bus], SerialLine], marks: dict[str, tuple[int, int]],
     loop: asyncio.AbstractEventLoop, take: Take, polled: Callable[[list[Fact]], None], mono_s: Mono,
-) -> "list[Port | ModbusPort]":  # fmt: skip
+) -> "list[Port | ListenPort | ModbusPort]":  # fmt: skip
     """open_line: a bus's line, still closed. polled: what happens to the facts of Modbus units before `take`."""
-    found: list[Port | ModbusPort] = []
+    found: list[Port | ListenPort | ModbusPort] = []
     for bus in site.buses.values():
         line = open_line(bus)
         if bus.kind == "modbus":
             found.append(_modbus(site, bus, line, devices, loop, polled, mono_s))
+        elif bus.is_overheard:
+            found.append(ListenPort(bus.name, line, ear(site, bus, mono_s), loop, take, mono_s, bus.patience_s))
         else:
             mark = marks.get(bus.name, (0, 0))
             link = (
@@ -88,8 +96,27 @@ def ports(
                 if bus.kind == "node"
                 else KioskLink(bus.name, mono_s, mark)
             )
-            found.append(Port(bus.name, line, link, loop, take, mono_s, bus.silent_s))
+            found.append(Port(bus.name, line, link, loop, take, mono_s, bus.patience_s))
     return found
+
+
+def ear(site: Site, bus: Bus, mono_s: Mono) -> Ear:
+    """What understands an overheard line."""
+    if bus.kind == "escpos":
+        services = {service.title: name for name, service in site.services.items()}
+        return EscposTap(bus.name, Template(bus.ticket or [], bus.reprint), bus.text or TEXTS[0], services, mono_s)
+    return CallBus(bus.name, table_of(bus), mono_s)
+
+
+def places(site: Site) -> Places:
+    """How tickets are numbered, and which terminal and pad stands at which window."""
+    numbering = {}
+    for name, service in site.services.items():
+        numbers = site.queues[service.queue].numbers
+        numbering[name] = Numbering(service.queue, numbers.scope, numbers.restart, numbers.label)
+    windows = site.windows.values()
+    calls = {window.calls: window.name for window in windows if window.calls}
+    return Places(numbering, calls, {window.rating: window.name for window in windows if window.rating})
 
 
 def serial_line(bus: Bus, links: Path | None, mono_s: Mono) -> SerialLine:
@@ -112,4 +139,4 @@ def _modbus(
         Source(unit, site.devices[unit.name].silent_s or max(SILENT_LEAST_S, SILENT_POLLS * unit.poll_s), mono_s)
         for unit in here
     ]
-    return ModbusPort(bus.name, line, master, sources, loop, take, mono_s, bus.silent_s)
+    return ModbusPort(bus.name, line, master, sources, loop, take, mono_s, bus.patience_s)

@@ -5,7 +5,7 @@ site_tables.py   the tables, their keys and defaults
 conditions.py    the sentences of alarms and reactions
 site_lines.py    where each key stands in the text
 site_reader.py   text to tables, collecting mistakes
-site_rules.py, site_devices.py, alarm_rules.py   what must fit between the tables
+site_rules.py, site_devices.py, site_kiosks.py, alarm_rules.py   what must fit between the tables
 site_writer.py   the effective settings as text, and their hash
 """
 
@@ -17,7 +17,7 @@ from pathlib import Path
 import msgspec
 
 from drivers.reading import DriverError
-from gateway import alarm_rules, site_devices, site_rules
+from gateway import alarm_rules, site_devices, site_kiosks, site_rules
 from gateway.conditions import Condition, ConditionError
 from gateway.site_lines import Lines
 from gateway.site_reader import Mistake, Problem, Reader, quoted
@@ -78,6 +78,8 @@ _RULES: tuple[Callable[[SiteFile], Iterator[Mistake]], ...] = (
     site_rules.pin_rules,
     site_rules.output_rules,
     site_rules.service_rules,
+    site_kiosks.bus_rules,
+    site_kiosks.window_rules,
     site_rules.uplink_rules,
     site_rules.tls_rules,
     alarm_rules.alarm_rules,
@@ -259,7 +261,8 @@ def _completed(file: SiteFile) -> SiteFile:
         name: sensor.completed(site_devices.fixed_kind(file, sensor) if site_devices.is_polled(file, sensor) else None)
         for name, sensor in file.sensor.items()
     }
-    return msgspec.structs.replace(file, sensor=sensors, queue=queues, window=windows)
+    buses = {name: bus.completed() for name, bus in file.bus.items()}
+    return msgspec.structs.replace(file, bus=buses, sensor=sensors, queue=queues, window=windows)
 
 
 def _site(file: SiteFile, path: Path) -> Site:

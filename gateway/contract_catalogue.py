@@ -25,14 +25,22 @@ from gateway.contract_types import (
 
 
 class Ticket(Struct, kw_only=True):
-    """What the kiosk said; value is the ticket's label. A kiosk may say more than is listed here, as text."""
+    """What happened to a ticket; value is its label. A kiosk may say more than is listed here, as text.
+
+    ticket: its identity over all events, <queue or source>/<local business day>/<service>/<run>/<number>; left out when
+    it cannot be told. The day is "unsure" before the box first knew the time.
+    """
 
     value: str | None
+    ticket: str | UnsetType = UNSET
     service: str | UnsetType = UNSET
     number: U32 | UnsetType = UNSET
     label: str | UnsetType = UNSET
     window: str | UnsetType = UNSET
     to: Annotated[str | UnsetType, Meta(description="where a transferred ticket goes")] = UNSET
+    printed: Annotated[str | UnsetType, Meta(description="the time as it stands on the slip")] = UNSET
+    ahead: Annotated[Count | UnsetType, Meta(description="how many waited before it, as the slip says")] = UNSET
+    address: Annotated[Count | UnsetType, Meta(description="of the terminal or pad on its line")] = UNSET
     grade: Annotated[int, Meta(ge=1, le=5)] | UnsetType = UNSET
 
 
@@ -41,6 +49,14 @@ class Rating(Ticket, kw_only=True):
 
     value: Annotated[int, Meta(ge=1, le=5)] | None  # type: ignore[assignment]
     pad: str | UnsetType = UNSET
+
+
+class WindowChanged(Struct, kw_only=True):
+    """A counter opened, paused or closed; value is its name."""
+
+    value: str | None
+    window: str | UnsetType = UNSET
+    address: Count | UnsetType = UNSET
 
 
 class ReactionCause(Struct, kw_only=True):
@@ -221,11 +237,15 @@ class Probe(Struct, kw_only=True):
     sensor: str | UnsetType = UNSET
 
 
-_KIOSK = ("issued", "called", "recalled", "served", "no_show", "transferred", "cancelled")
+_TICKET = (
+    "issued", "called", "recalled", "serving", "served", "no_show", "transferred", "cancelled",
+    "reprinted",  # the slip of a ticket was printed again: no new ticket
+)  # fmt: skip
 
 RECORD_TYPES: dict[str, dict[str, type[Struct]]] = {
     "alarms": {"alarm": Alarm},
-    "events": {f"ticket.{what}": Ticket for what in _KIOSK}
+    "events": {f"ticket.{what}": Ticket for what in _TICKET}
+    | {f"window.{what}": WindowChanged for what in ("opened", "paused", "closed")}
     | {
         "ticket.rated": Rating,
         "output.changed": OutputChanged,
@@ -246,4 +266,4 @@ RECORD_TYPES: dict[str, dict[str, type[Struct]]] = {
 }
 """{stream: {type: what its `data` is}}; "ticket.issued" travels as "linli.ticket.issued.v1"."""
 
-MAY_SAY_MORE = (Ticket, Rating)  # text the kiosk's maker added goes through
+MAY_SAY_MORE = (Ticket, Rating, WindowChanged)  # text the kiosk's maker added goes through

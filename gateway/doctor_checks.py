@@ -77,7 +77,7 @@ def running(site: Site, ask: Ask, say: Words) -> Iterator[Finding]:
             yield judge_line(bus, facts, say)
             yield from judge_units([d for d in site.devices.values() if d.bus == bus.name], facts, say)
         else:
-            yield judge_bus(bus, facts, say)
+            yield (judge_overheard if bus.is_overheard else judge_bus)(bus, facts, say)
     for sensor in site.sensors.values():
         yield judge_sensor(sensor, status.values.get(sensor.id), say)
     if site.detectors:
@@ -108,8 +108,8 @@ def judge_bus(bus: Bus, facts: BusFacts | None, say: Words) -> Finding:
         return found(say, bus.name, FAIL, "bus.closed")
     if not facts.hello:
         return no_hello(bus.name, facts.good, facts.bad, say)
-    if facts.silent_s > bus.silent_s:
-        silent, allowed = say.span(facts.silent_s), say.span(bus.silent_s)
+    if facts.silent_s > bus.patience_s:
+        silent, allowed = say.span(facts.silent_s), say.span(bus.patience_s)
         return found(say, bus.name, FAIL, "bus.silent", silent=silent, allowed=allowed)
     if facts.refused:
         return found(say, bus.name, FAIL, "bus.refused", why=facts.refused)
@@ -117,6 +117,23 @@ def judge_bus(bus: Bus, facts: BusFacts | None, say: Words) -> Finding:
         return found(say, bus.name, WARN, "bus.noisy", good=facts.good, bad=facts.bad)
     silent = say.span(facts.silent_s)
     return found(say, bus.name, OK, "bus.well", boot=facts.boot, good=facts.good, bad=facts.bad, silent=silent)
+
+
+def judge_overheard(bus: Bus, facts: BusFacts | None, say: Words) -> Finding:
+    """Silence is no fault of a line that is only listened to; that nothing was understood yet wants a try."""
+    if facts is None:
+        return found(say, bus.name, FAIL, "bus.unknown")
+    if facts.error:
+        return fault(say, bus.name, facts.error)
+    if not facts.open:
+        return found(say, bus.name, FAIL, "bus.closed")
+    silent = say.span(facts.silent_s)
+    if facts.silent_s > bus.patience_s:
+        return found(say, bus.name, FAIL, "bus.silent", silent=silent, allowed=say.span(bus.patience_s))
+    if facts.hello:
+        return found(say, bus.name, OK, f"heard.{bus.kind}", good=facts.good, silent=silent)
+    others = facts.beat.get("others", 0) + facts.bad
+    return found(say, bus.name, WARN, f"heard.{bus.kind}.{'other' if others else 'none'}", others=others)
 
 
 def no_hello(bus: str, good: int, bad: int, say: Words) -> Finding:

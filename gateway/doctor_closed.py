@@ -25,10 +25,11 @@ from drivers.serial_line import SerialLine
 from gateway import build_lines
 from gateway.clock import SystemClock
 from gateway.config import Bus, Sensor, Site, Tls, Uplink, resolve_port
-from gateway.doctor_checks import judge_clock, judge_disk, judge_value, no_hello
+from gateway.doctor_checks import judge_clock, judge_disk, judge_overheard, judge_value, no_hello
 from gateway.doctor_finding import FAIL, OK, WARN, BusFacts, Finding, fault, found
 from gateway.doctor_modbus import judge_line, judge_units
 from gateway.home import DATABASE
+from gateway.listen_port import Ear, ear_facts
 from gateway.schema import SCHEMA_VERSION
 from gateway.words import Words
 
@@ -66,7 +67,7 @@ def closed(
 ) -> Iterator[Finding]:
     """All lines of a box where no gateway runs. links, broker: as for `linli run`."""
     yield found(say, say("name.gateway"), WARN, "gateway.none", folder=folder)
-    yield from try_buses([bus for bus in site.buses.values() if bus.kind != "modbus"], links, clock.mono_s, say)
+    yield from try_buses(site, links, clock.mono_s, say)
     for bus in site.buses.values():
         if bus.kind == "modbus":
             yield from try_modbus(site, bus, links, clock.mono_s, say)
@@ -82,8 +83,9 @@ def closed(
 # -- buses ---------------------------------------------------------------------------------------------------------
 
 
-def try_buses(buses: list[Bus], links: Path | None, mono_s: Mono, say: Words) -> Iterator[Finding]:
-    """All lines at once, for up to 3 s: does a device say HELLO when asked?"""
+def try_buses(site: Site, links: Path | None, mono_s: Mono, say: Words) -> Iterator[Finding]:
+    """All lines but Modbus at once, for up to 3 s: does a device say HELLO when asked, is anything overheard?"""
+    buses = [bus for bus in site.buses.values() if bus.kind != "modbus"]
     findings: dict[str, Finding] = {}
     lines: dict[str, SerialLine] = {}
     for bus in buses:
@@ -100,7 +102,7 @@ def try_buses(buses: list[Bus], links: Path | None, mono_s: Mono, say: Words) ->
         if not line.open():
             findings[name] = fault(say, name, line.error)
     try:
-        _listen(buses, lines, findings, mono_s, say)
+        _listen(site, buses, lines, findings, mono_s, say)
     finally:
         for line in lines.values():
             line.close()
@@ -108,33 +110,42 @@ def try_buses(buses: list[Bus], links: Path | None, mono_s: Mono, say: Words) ->
 
 
 def _listen(
-    buses: list[Bus], lines: dict[str, SerialLine], findings: dict[str, Finding], mono_s: Mono, say: Words
+    site: Site, buses: list[Bus], lines: dict[str, SerialLine], findings: dict[str, Finding], mono_s: Mono, say: Words
 ) -> None:
     began_s = mono_s()
+    tried = [bus for bus in buses if bus.name not in findings]
+    ears = {bus.name: build_lines.ear(site, bus, mono_s) for bus in tried if bus.is_overheard}
     links = {
         bus.name: (NodeLink if bus.kind == "node" else KioskLink)(bus.name, mono_s)
-        for bus in buses
-        if bus.name not in findings
+        for bus in tried
+        if not bus.is_overheard
     }
-    while (waiting := [name for name in links if name not in findings]) and mono_s() - began_s < HELLO_WAIT_S:
-        for name in waiting:
+    both: dict[str, NodeLink | KioskLink | Ear] = {**links, **ears}
+    while (waiting := [name for name in both if name not in findings]) and mono_s() - began_s < HELLO_WAIT_S:
+        for name in (name for name in waiting if name in links):
             links[name].tick()
             if ask := links[name].outgoing():  # before its HELLO that is only: who are you?
                 lines[name].write(ask)
         readable, _, _ = select.select([lines[n].fd for n in waiting if lines[n].fd >= 0], [], [], _TURN_S)
         for name in waiting:
-            if lines[name].fd < 0 or (lines[name].fd in readable and not _heard(lines[name], links[name])):
+            if lines[name].fd < 0 or (lines[name].fd in readable and not _heard(lines[name], both[name])):
                 findings[name] = fault(say, name, lines[name].error)
+            elif name in ears:
+                ears[name].tick()
             elif links[name].error:
                 findings[name] = fault(say, name, links[name].error)
             elif links[name].hello:
                 link, took = links[name], say.span(mono_s() - began_s)
                 findings[name] = found(say, name, OK, "bus.hello", boot=link.boot, ring=link.ring, silent=took)
-    for name in (name for name in links if name not in findings):
-        findings[name] = no_hello(name, links[name].frames_good, links[name].frames_bad, say)
+    for bus in (bus for bus in tried if bus.name not in findings):
+        name = bus.name
+        if name in ears:
+            findings[name] = judge_overheard(bus, msgspec.convert(ear_facts(ears[name], mono_s()), BusFacts), say)
+        else:
+            findings[name] = no_hello(name, links[name].frames_good, links[name].frames_bad, say)
 
 
-def _heard(line: SerialLine, link: NodeLink | KioskLink) -> bool:
+def _heard(line: SerialLine, link: NodeLink | KioskLink | Ear) -> bool:
     """False when the line was lost."""
     data = line.read(_READ_BYTES)
     if data is None:

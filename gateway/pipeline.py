@@ -92,6 +92,7 @@ class Pipeline:
         mono_s: Callable[[], float],
         label: Callable[[], Label],
         kept: Mapping[str, object] | None = None,
+        named: Callable[[Event], Event] = lambda event: event,
     ) -> None:
         self._alarms = alarms
         self._reactions = reactions
@@ -99,6 +100,7 @@ class Pipeline:
         self._detector = detector
         self._model = next(iter(alarms.models()), "")
         self._pending = pending
+        self._named = named
         self._mono_s = mono_s
         self._label = label
         self._scored = scored = {sensor for sensors in alarms.models().values() for sensor in sensors}
@@ -122,7 +124,7 @@ class Pipeline:
             elif type(fact) is Run:
                 self._run(fact, now_s)
             elif type(fact) is Event:
-                self._pending.record("events", _event_record(fact), now_s)
+                self._pending.record("events", _event_record(self._named(fact)), now_s)
             elif type(fact) is Lost:
                 self._pending.record("events", _lost_record(fact), now_s)
         self._mark(facts[-1])

@@ -250,8 +250,8 @@ def _what_to_do(kind: Any, value: Any, path: Path) -> str:
         if near:
             return f"write {key}{quoted(near[0])}"
         try:
-            msgspec.convert(value, kind, strict=False)  # a number or a truth in quotes
-            return f"write {key}{value.lower()} without quotes"
+            if not isinstance(msgspec.convert(value, kind, strict=False), str):  # a number or a truth in quotes
+                return f"write {key}{value.lower()} without quotes"
         except msgspec.ValidationError:
             pass
     if len(_choices(kind)) > 1:

@@ -269,9 +269,9 @@ def _point_rules(file: SiteFile, sensor: Sensor, where: Path) -> Iterator[Mistak
     if bus.kind == "modbus":
         do = 'name the device: device.<name>, then from = "<name>:<point>"'
         yield Mistake(where, f"{quoted(source)}, a modbus line", "a device on it", do)
-    elif bus.kind == "kiosk-line":
-        do = "remove this sensor: a kiosk's tickets come as events by themselves"
-        yield Mistake(where, f"{quoted(source)}, a kiosk-line", "a bus of kind node", do)
+    elif bus.kind != "node":
+        do = "remove this sensor: tickets, calls and ratings come as events by themselves"
+        yield Mistake(where, f"{quoted(source)}, of kind {bus.kind}", "a bus of kind node", do)
     elif re.fullmatch("pad[0-9]+", point):
         do = "remove this sensor: a pad's ratings come as events by themselves"
         yield Mistake(where, f"the rating pad {quoted(sensor.point)}", "a point with values", do)

@@ -3,6 +3,7 @@
 NOT_YET names keys that a later version will know and that must not be ignored until then.
 """
 
+import math
 from typing import Annotated, ClassVar, Literal
 from urllib.parse import urlsplit
 
@@ -25,6 +26,7 @@ from gateway.site_types import (
     KeepAlive,
     KindName,
     Label,
+    LabelForm,
     Limits,
     Line,
     Litres,
@@ -47,6 +49,9 @@ from gateway.site_types import (
     Slug,
     SomeSeconds,
     StatisticName,
+    TableName,
+    Terminal,
+    TicketLines,
     Times,
     Title,
     Topic,
@@ -82,21 +87,50 @@ LINE_NOT_GIVEN = "115200 8N1"
 """This very object stands in a Bus whose `line` was not written."""
 
 
-class Bus(Table, frozen=True, rename={"name": "key"}):
-    """One serial line: a node on it, a kiosk, or Modbus units. silent_s: it counts as silent after that.
+OVERHEARD = ("escpos", "call-bus", "rating-pad")
+"""Kinds of bus that are only listened to."""
 
-    Of a Modbus line: timeout_ms until an answer begins, gap_ms of silence between frames (None: 3.5 characters).
-    node: settings of the node there, by the names of drivers/node_settings.py.
+SILENT_S = 15.0
+"""Of a bus whose silent_s was not written; what is only overheard may be silent for ever."""
+
+
+class Bus(Table, frozen=True, rename={"name": "key"}):
+    """One serial line: a node on it, a kiosk, Modbus units, or something overheard. silent_s: it counts as silent then.
+
+    Of a Modbus line: timeout_ms until an answer begins, gap_ms of silence between frames (None: 3.5 characters). Of a
+    printer's line: ticket, its template; text, how it is coded; reprint, what stands on a slip printed again. Of call
+    terminals and pads: table, how they frame. node: settings of the node there, by drivers/node_settings.py.
     """
 
     name: Annotated[str, KEY]
-    kind: Literal["node", "kiosk-line", "modbus"]
+    kind: Literal["node", "kiosk-line", "modbus", "escpos", "call-bus", "rating-pad"]
     port: Port
     line: Line = LINE_NOT_GIVEN
-    silent_s: SomeSeconds = 15.0
+    silent_s: SomeSeconds | None = None
     timeout_ms: Milliseconds = 300
     gap_ms: Milliseconds | None = None
     node: dict[NodeSettingName, NodeSetting] = {}
+    ticket: TicketLines | None = None
+    text: Literal["gb18030", "big5", "utf-8", "cp437"] | None = None
+    reprint: Title = ""
+    table: TableName = ""
+
+    @property
+    def is_overheard(self) -> bool:
+        return self.kind in OVERHEARD
+
+    @property
+    def patience_s(self) -> float:
+        """For how long it may be silent."""
+        if self.silent_s is None:
+            return math.inf if self.is_overheard else SILENT_S
+        return self.silent_s
+
+    def completed(self) -> "Bus":
+        """With what follows from its kind filled in."""
+        silent_s = None if math.isinf(self.patience_s) else self.patience_s
+        text = self.text or ("gb18030" if self.kind == "escpos" else None)
+        return msgspec.structs.replace(self, silent_s=silent_s, text=text)
 
 
 class Device(Table, frozen=True, rename={"name": "key"}):
@@ -252,15 +286,27 @@ class ReactionTable(Table, frozen=True, rename={"name": "key"}):
     per_day: Times | None = None
 
 
+class Numbers(Table, frozen=True):
+    """How tickets are numbered: whose numbers are one range, when it begins again, how a label looks."""
+
+    scope: Literal["service", "queue", "kiosk"] = "service"
+    restart: Literal["day", "start"] = "day"
+    label: LabelForm = "{service}{number:03}"
+
+
+BY_LETTER_AND_DAY = Numbers()
+
+
 class Queue(Table, frozen=True, rename={"name": "key", "title": "name"}):
     """A waiting line: `share` of its tickets are to be called within `within_min`."""
 
-    NOT_YET = frozenset({"sources", "numbers"})
+    NOT_YET = frozenset({"sources"})
     name: Annotated[str, KEY]
     title: Title = ""
     services: list[Label] = []
     within_min: Minutes = 15.0
     share: Share = 0.8
+    numbers: Numbers = BY_LETTER_AND_DAY
 
 
 class Service(Table, frozen=True, rename={"name": "key", "title": "name"}):
@@ -271,12 +317,16 @@ class Service(Table, frozen=True, rename={"name": "key", "title": "name"}):
 
 
 class Window(Table, frozen=True, rename={"name": "key", "title": "name"}):
-    NOT_YET = frozenset({"accessible", "calls", "rating"})
+    """A counter. calls, rating: the terminal and the pad that stand there, "c1:3" by bus and address, "n2:pad1"."""
+
+    NOT_YET = frozenset({"accessible"})
     name: Annotated[str, KEY]
     services: Annotated[
         list[Label], Meta(min_length=1, description="a list of services", extra={"example": '["A", "B"]'})
     ]
     title: Title = ""
+    calls: Terminal = ""
+    rating: Terminal = ""
 
 
 class Uplink(Table, frozen=True):

@@ -116,6 +116,47 @@ Model = Annotated[
         extra={"example": '"tuf-2000m"'},
     ),
 ]
+TableName = Annotated[
+    str,
+    Meta(
+        pattern=r"\A([a-z0-9][a-z0-9-]{0,39}|file:/[^\x00-\x1f\x7f]+)\Z",
+        description='a frame table that comes with Linli, or one of your own: "file:/PATH"',
+        extra={"example": '"keypad-21"'},
+    ),
+]
+TicketLine = Annotated[
+    str,
+    Meta(
+        pattern=r"\A(?=.*\S)[^\x00-\x1f\x7f-\x9f]{1,128}\Z",
+        description="a line of the ticket, 1 to 128 characters",
+        extra={"example": '"您的号码: {label}"'},
+    ),
+]
+TicketLines = Annotated[
+    list[TicketLine],
+    Meta(
+        min_length=1,
+        max_length=20,
+        description="1 to 20 lines of a printed ticket",
+        extra={"example": '["您的号码: {label}"]'},
+    ),
+]
+Terminal = Annotated[
+    str,
+    Meta(
+        pattern=r"\A[a-z][a-z0-9-]*:[A-Za-z0-9_-]+\Z",
+        description='a terminal or pad: "<bus>:<address>", or "<node>:pad<number>"',
+        extra={"example": '"c1:3"'},
+    ),
+]
+LabelForm = Annotated[
+    str,
+    Meta(
+        pattern=r"\A[^{}\x00-\x1f]{0,8}(\{service\})?[^{}\x00-\x1f]{0,8}\{number(:0[1-6])?\}\Z",
+        description="a label of {service} and {number} or {number:03}",
+        extra={"example": '"{service}{number:03}"'},
+    ),
+]
 Address = Annotated[int, Meta(ge=1, le=247, description="a unit's address, 1 to 247", extra={"example": "1"})]
 Code = Annotated[int, Meta(ge=0, le=65_535, description="a whole number, 0 to 65535", extra={"example": "0"})]
 SettingName = Annotated[

@@ -51,13 +51,13 @@ GATEWAY_ORDER = (
     "build_lines", "check_device", "desk", "box", "contract_command",
     # the flow and what it asks
     "pipeline", "snapshot", "alarms", "reactions", "queues", "detector", "health", "control", "local", "meters",
-    "modbus_port", "ports", "own_alarms",
+    "modbus_port", "listen_port", "ports", "own_alarms", "tickets",
     # to the city, and what keeps it
     "around", "uplink", "session", "wire", "courier", "link", "reader", "storage", "store", "salvage", "budget",
     "history", "lookback", "journal", "pending", "minutes", "samples", "packs", "planes", "schema",
     # the site file
-    "config", "site_writer", "alarm_rules", "site_rules", "site_devices", "site_reader", "site_tables", "site_types",
-    "site_lines", "conditions", "reporting",
+    "config", "site_writer", "alarm_rules", "site_kiosks", "site_rules", "site_devices", "site_reader", "site_tables",
+    "site_types", "site_lines", "conditions", "reporting",
     # words for all
     "clock", "contract_schema", "contract_catalogue", "contract_types", "contract", "notify", "words", "paths", "home",
 )  # fmt: skip

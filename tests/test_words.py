@@ -36,6 +36,12 @@ SENTENCES = {
     "drivers/node_link.py": [
         "The node on <n1> said a HELLO that cannot be used: <it speaks version 9>. Expected: version <1> and point<…>",
     ],
+    "drivers/escpos_tap.py": [
+        "The kiosk on <p1> prints its tickets as pictures: <3> in a row without text. Expected: tickets printed as<…>",
+    ],
+    "drivers/call_bus.py": [
+        "The last frame on <c1> could not be used: <its grade 77 is none>. Expected: frames as the table<…>",
+    ],
     "gateway/config.py": ["found port <link:n1>, expected a folder of links; start with --links DIR"],
     "drivers/pins.py": [
         "pins: found no GPIO here (<x>), expected a Raspberry Pi with lgpio; install lgpio, add the user to the <…>",
