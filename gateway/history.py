@@ -7,7 +7,6 @@ old, counted in hours of operation. Nothing here was acknowledged to anyone, so 
 
 import logging
 import sqlite3
-from collections.abc import Callable
 from itertools import groupby, islice
 
 from drivers.reading import GOOD
@@ -52,16 +51,16 @@ class History:
 
     # -- with a commit -----------------------------------------------------------------------------------------------
 
-    def write(self, work: Work, label: Label, box: Callable[[str, str], str]) -> list[Draft]:
+    def write(self, work: Work, label: Label, hour: int) -> list[Draft]:
         """Store what the work has for the history. Returns packs of raw samples that the city is to get.
 
-        box: asks the store for one of its values.
+        hour: of operation.
         """
         if work.wall:
             self._wall(work.wall)
         for group in work.samples:
             row_id = self._free("raw", key(group.boot, round(group.last_s * 1000)))
-            row = (row_id, round(group.first_s * 1000), group.samples, int(box("hours", "0")), group.body(self._number))
+            row = (row_id, round(group.first_s * 1000), group.samples, hour, group.body(self._number))
             self._db.execute("INSERT INTO raw VALUES (?,?,?,?,?)", row)
         if work.minutes:
             row_id = self._free("minute_parts", key(label.boot, round(label.mono * 1000)))
@@ -96,9 +95,11 @@ class History:
         return wanted if last is None else max(wanted, int(last) + 1)
 
     def _number(self, sensor: str, unit: str) -> int:
-        if sensor not in self._numbers:
-            self._db.execute("INSERT OR IGNORE INTO names VALUES (NULL,?,?)", (sensor, unit))
+        if not self._numbers:
             self._numbers = dict(self._db.execute("SELECT sensor, no FROM names").fetchall())
+        if sensor not in self._numbers:
+            added = self._db.execute("INSERT INTO names VALUES (NULL,?,?)", (sensor, unit))
+            self._numbers[sensor] = added.lastrowid or 0
         return self._numbers[sensor]
 
     def _wall(self, label: Label) -> None:

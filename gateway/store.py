@@ -18,6 +18,7 @@ from gateway import journal
 from gateway.budget import Budget
 from gateway.contract import STREAMS, Began, Gap, Json, Label, Record
 from gateway.history import History
+from gateway.numbers import Numbers
 from gateway.pending import Confirm, Draft, Work
 from gateway.salvage import Aside, Salvaged, fell_back, salvage
 from gateway.schema import CONFIRMED, PAGE_BYTES, REJECTED, WAITING, connect, ensure, is_corrupt, pack_id, quick_check
@@ -117,6 +118,7 @@ class Store:
         self._db = connect(self.path, self._vfs)
         for pragma in _PRAGMAS:
             self._db.execute(f"PRAGMA {pragma}")
+        self._numbers = Numbers(self._db)
         self.history = History(self._db, *self._history_h)
         self._budget = Budget(self._db, self._pages_max, self.history)
         self._aside.lay_ballast()
@@ -138,7 +140,8 @@ class Store:
         self._aside.keep_broken(self._label())
 
     def _read_epoch(self) -> None:
-        self.epoch_no, self.epoch = self._db.execute("SELECT no, epoch FROM epochs ORDER BY no DESC LIMIT 1").fetchone()
+        epoch_no, self.epoch = self._db.execute("SELECT no, epoch FROM epochs ORDER BY no DESC LIMIT 1").fetchone()
+        self._numbers.read(epoch_no, int(self.box("hours", "0")))
 
     def _begin_epoch(self, why: str, rescued: Salvaged | None) -> None:
         """The first pack of every stream says why. What could be saved of the old file keeps its own numbers."""
@@ -149,11 +152,12 @@ class Store:
                 rescued.restore(self._db)
             self._count_boot()
             label = self._label()
-            self.epoch_no = int(self._db.execute("SELECT coalesce(max(no), 0) + 1 FROM epochs").fetchone()[0])
+            epoch_no = int(self._db.execute("SELECT coalesce(max(no), 0) + 1 FROM epochs").fetchone()[0])
             prev = rescued.epoch if rescued else None
-            self._db.execute("INSERT INTO epochs VALUES (?,?,?,?)", (self.epoch_no, epoch, why, prev))
-            rows = [(self.epoch_no, index, 0, 0) for index in range(len(STREAMS))]
+            self._db.execute("INSERT INTO epochs VALUES (?,?,?,?)", (epoch_no, epoch, why, prev))
+            rows = [(epoch_no, index, 0, 0) for index in range(len(STREAMS))]
             self._db.executemany("INSERT INTO streams VALUES (?,?,?,?)", rows)
+            self._numbers.read(epoch_no, int(self.box("hours", "0")))
             drafts = [Draft(stream, label, records=[began.as_record()]) for stream in STREAMS]
             for stream, gaps in (rescued.gaps if rescued else {}).items():
                 drafts.append(Draft(stream, label, records=[gap.as_record() for gap in gaps]))
@@ -218,40 +222,26 @@ class Store:
                 )
                 for key, value in work.keep.items():
                     self._set_keep(key, value)
-                self._insert(self.history.write(work, self._label(), self.box))
+                self._insert(self.history.write(work, self._label(), self._numbers.hours))
             for confirm in confirms:
                 self._confirm(confirm)
         self.commits += 1
 
     def _insert(self, drafts: list[Draft]) -> None:
-        drafts = [draft for draft in drafts if draft.records]
-        if not drafts:
-            return
-        heads = self.heads()
-        hour = int(self.box("hours", "0"))
-        rows = []
-        for draft in drafts:
-            heads[draft.stream] += 1
-            row_id = pack_id(self.epoch_no, draft.stream, heads[draft.stream])
-            rows.append((row_id, WAITING, int(draft.is_notice), draft.records, *msgspec.structs.astuple(draft.label),
-                         draft.first_mono, draft.last_mono, hour, draft.body()))  # fmt: skip
+        numbers = self._numbers
+        rows = [
+            (numbers.next_id(draft.stream), WAITING, int(draft.is_notice), draft.records,
+             *msgspec.structs.astuple(draft.label), draft.first_mono, draft.last_mono, numbers.hours, draft.body())
+            for draft in drafts
+            if draft.records
+        ]  # fmt: skip
         self._db.executemany(_INSERT, rows)
-        self._set_heads(heads)
 
     def _number_journal(self) -> None:
         """At the start: what was durable and not yet in a pack becomes one."""
-        heads, hour = self.heads(), int(self.box("hours", "0"))
         for stream, records, label, spans, body in journal.take_all(self._db):
-            heads[stream] += 1
-            row_id = pack_id(self.epoch_no, stream, heads[stream])
-            self._db.execute(_INSERT, (row_id, WAITING, 0, records, *label, *spans, hour, body))
-        self._set_heads(heads)
-
-    def _set_heads(self, heads: dict[str, int]) -> None:
-        self._db.executemany(
-            "UPDATE streams SET head = ? WHERE epoch_no = ? AND stream = ? AND head != ?",
-            [(head, self.epoch_no, STREAMS.index(stream), head) for stream, head in heads.items()],
-        )
+            row_id = self._numbers.next_id(stream)
+            self._db.execute(_INSERT, (row_id, WAITING, 0, records, *label, *spans, self._numbers.hours, body))
 
     def _evict(self) -> int:
         given_up = self._budget.evict()
@@ -272,6 +262,7 @@ class Store:
             self.trouble = f"the disk is full: {error}"
 
     def _confirm(self, confirm: Confirm) -> None:
+        self._numbers.write()  # `min(head, ...)` below must know what this transaction numbered
         row = self._db.execute("SELECT no FROM epochs WHERE epoch = ?", (confirm.epoch,)).fetchone()
         if row is None:
             return
@@ -322,10 +313,10 @@ class Store:
         with self._transaction():
             if now_s - self._hour_from_s >= HOUR_S:
                 self._hour_from_s = now_s
-                self._set_box(hours=int(self.box("hours", "0")) + 1)
-            hour = int(self.box("hours", "0"))
-            self._budget.prune(hour - self._confirmed_h)
-            self.history.upkeep(self._label(), hour)
+                self._numbers.hours += 1
+                self._set_box(hours=self._numbers.hours)
+            self._budget.prune(self._numbers.hours - self._confirmed_h)
+            self.history.upkeep(self._label(), self._numbers.hours)
         self._note_heads()
         if self._budget.limited and self._aside.has_room:
             self._aside.lay_ballast()
@@ -348,15 +339,16 @@ class Store:
 
     # -- looking ---------------------------------------------------------------------------------------------------
 
+    @property
+    def epoch_no(self) -> int:
+        return self._numbers.epoch_no
+
     def heads(self) -> dict[str, int]:
-        return self._of_streams("head")
+        return dict(self._numbers.heads)
 
     def acked(self) -> dict[str, int]:
-        return self._of_streams("acked")
-
-    def _of_streams(self, column: str) -> dict[str, int]:
-        rows = self._db.execute(f"SELECT stream, {column} FROM streams WHERE epoch_no = ?", (self.epoch_no,))
-        return {STREAMS[stream]: value for stream, value in rows}
+        rows = self._db.execute("SELECT stream, acked FROM streams WHERE epoch_no = ?", (self.epoch_no,))
+        return {STREAMS[stream]: acked for stream, acked in rows}
 
     def marks(self) -> dict[str, tuple[int, int]]:
         """How far each numbered source is durable: {source: (boot, seq)}."""
@@ -390,9 +382,12 @@ class Store:
     def _transaction(self) -> Iterator[None]:
         self._db.execute("BEGIN IMMEDIATE")
         try:
+            self._numbers.begin()
             yield
+            self._numbers.write()
             self._db.execute("COMMIT")
         except BaseException:
+            self._numbers.undo()
             self.history.forget()
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")

@@ -14,15 +14,16 @@ lives for the length of a commit, and a kill at a random moment has to meet it.
 
 import sys
 from collections.abc import Callable, Iterable
+from itertools import count
 from typing import Any
 
 from gateway import cli
 from gateway import store as store_module
 from gateway.box import Box
 from gateway.clock import sleep_s
-from gateway.contract import STREAMS
 from gateway.courier import Courier, Parcel
-from gateway.pending import Confirm, Draft, Work
+from gateway.numbers import Numbers
+from gateway.pending import Confirm, Work
 from gateway.schema import pack_id, pack_name
 from gateway.storage import StorageThread
 from gateway.store import Store
@@ -77,32 +78,16 @@ def delete_before_ack() -> None:
 
 
 def number_from_memory() -> None:
-    note_start, insert = Store._note_start, Store._insert
-    heads: dict[str, int] = {}  # of the epoch in force, from its start on
-    on_disk: dict[str, int] = {}
+    """The heads reach the database now and then only; what a crash takes is numbered once more."""
+    write = Numbers.write
+    turns = count()
 
-    def starting(store: Any) -> None:
-        for counts in (heads, on_disk):
-            counts.clear()
-            counts.update(store._of_streams("head"))
-        note_start(store)
-
-    def counted(store: Any) -> dict[str, int]:
-        return dict(heads) or store._of_streams("head")
-
-    def numbering(store: Any, drafts: list[Draft]) -> None:
-        insert(store, drafts)
-        if heads:
-            heads.update({draft.stream: store._of_streams("head")[draft.stream] for draft in drafts})
-            if store.commits % HEADS_EVERY == 0:
-                on_disk.update(heads)
-            said = [(on_disk[stream], store.epoch_no, STREAMS.index(stream)) for stream in heads]
-            store._db.executemany("UPDATE streams SET head = ? WHERE epoch_no = ? AND stream = ?", said)
+    def seldom(numbers: Numbers) -> None:
+        if next(turns) % HEADS_EVERY == 0:
+            write(numbers)
 
     store_module._INSERT = store_module._INSERT.replace("INSERT INTO", "INSERT OR REPLACE INTO")
-    Store._note_start = starting
-    Store._insert = numbering
-    Store.heads = counted
+    Numbers.write = seldom
 
 
 def synchronous_normal() -> None:

@@ -54,7 +54,7 @@ GATEWAY_ORDER = (
     "modbus_port", "listen_port", "ports", "own_alarms", "tickets",
     # to the city, and what keeps it
     "around", "uplink", "session", "wire", "courier", "link", "reader", "storage", "store", "salvage", "budget",
-    "history", "lookback", "journal", "pending", "minutes", "samples", "packs", "planes", "schema",
+    "numbers", "history", "lookback", "journal", "pending", "minutes", "samples", "packs", "planes", "schema",
     # the site file
     "config", "site_writer", "alarm_rules", "site_kiosks", "site_rules", "site_devices", "site_reader", "site_tables",
     "site_types", "site_lines", "conditions", "reporting",

@@ -11,7 +11,8 @@ from gateway.contract import Label, Record
 from gateway.packs import open_records
 from gateway.pending import Confirm, Pending, Work
 from gateway.schema import pack_id, pack_name
-from gateway.store import Store, StoreCorrupt
+from gateway.store import Store, StoreCorrupt, StoreStalled
+from simulator.virtual_disk import VirtualDisk
 
 
 class Hand:
@@ -91,6 +92,22 @@ def test_a_work_that_cannot_be_committed_leaves_neither_packs_nor_marks(tmp_path
         store._commit_once([bad], [])
     assert store.marks() == {}
     assert store.heads()["readings"] == 1
+
+
+def test_numbers_that_the_disk_took_back_are_given_again(tmp_path, hand):
+    disk = VirtualDisk()
+    store = Store(tmp_path / "linli.db", hand, random.Random(1), vfs=disk.name)
+    store.open("first")
+    for what in ("sync", "write"):
+        disk.fail(what, 1)
+        with pytest.raises(StoreStalled):
+            store.commit([work(hand, events=2)])
+        before = store.heads()
+        store.commit([work(hand, events=2)])
+        assert store.heads() == before | {"events": before["events"] + 1}
+    store.close()
+    assert [n for stream, n, *_ in packs(tmp_path) if stream == "events"] == [1, 2, 3]
+    disk.close()
 
 
 def test_the_mark_of_a_source_is_as_new_as_its_readings(tmp_path, hand):
