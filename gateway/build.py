@@ -254,7 +254,9 @@ def _meta(site: Site) -> Json:
                  "poll_s": d.poll_s or model_of(d).poll_s}
         for d in site.devices.values()
     }  # fmt: skip
-    return ({"devices": devices} if devices else {}) | {
+    more: Json = {"devices": devices} if devices else {}
+    more |= {"open": site.open} if site.open else {}
+    return more | {
         "cfg": site.cfg, "site": site.id, "gateway": site.gateway, "name": site.name, "region": site.region,
         "tz": site.tz, "lang": site.lang, "sensors": sensors, "alarms": alarms,
         "outputs": {o.name: {"kind": o.kind, "travel_s": o.travel_s} for o in site.outputs.values()},

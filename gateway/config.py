@@ -122,6 +122,7 @@ class Site(msgspec.Struct, frozen=True):
     name: str
     region: str
     tz: str
+    open: str
     lang: str
     schema: int
     cfg: str
@@ -273,6 +274,7 @@ def _site(file: SiteFile, path: Path) -> Site:
         name=file.site.name,
         region=file.site.region,
         tz=file.site.tz,
+        open=file.site.open,
         lang=file.site.lang,
         schema=file.schema,
         cfg=cfg(file),

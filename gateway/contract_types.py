@@ -215,6 +215,7 @@ class Dictionary(Struct, kw_only=True):
     services: dict[str, MetaService]
     windows: dict[str, MetaWindow]
     devices: Annotated[dict[str, MetaDevice] | UnsetType, Meta(description="left out when there is none")] = UNSET
+    open: Annotated[str | UnsetType, Meta(description="opening hours, local time: docs/site-file.md")] = UNSET
 
 
 class Latest(Struct, kw_only=True):

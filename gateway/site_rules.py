@@ -15,6 +15,8 @@ from urllib.parse import urlsplit
 from drivers import node_settings
 from drivers.kinds import KINDS
 from drivers.node_settings import SettingError
+from gateway import opening
+from gateway.opening import OpeningError
 from gateway.reporting import DERIVED
 from gateway.site_devices import device_point, fixed_kind, is_polled
 from gateway.site_lines import Path
@@ -63,7 +65,14 @@ def twice(claims: Iterable[tuple[str, Path]], what: str) -> Iterator[Mistake]:
 
 
 def place_rules(file: SiteFile) -> Iterator[Mistake]:
-    if not read(file, "site") or not read(file.site, "tz"):
+    if not read(file, "site"):
+        return
+    if read(file.site, "open") and file.site.open:
+        try:
+            opening.parse(file.site.open)
+        except OpeningError as error:
+            yield Mistake(("site", "open"), error.found, error.expected, error.do)
+    if not read(file.site, "tz"):
         return
     try:
         zoneinfo.ZoneInfo(file.site.tz)

@@ -22,6 +22,7 @@ from gateway.site_types import (
     Deadband,
     Drive,
     FileRef,
+    Hours,
     InFlight,
     KeepAlive,
     KindName,
@@ -67,12 +68,13 @@ class Table(Struct, frozen=True):
 class Place(Table, frozen=True):
     """`site`: which centre this is, and which box."""
 
-    NOT_YET = frozenset({"open", "holidays", "power"})
+    NOT_YET = frozenset({"holidays", "power"})
     id: Slug
     gateway: Slug
     name: Title
     region: Region = ""
     tz: Zone = "Asia/Shanghai"
+    open: Hours = ""
     lang: Literal["zh-CN", "en"] = "zh-CN"
 
 

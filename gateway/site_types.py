@@ -12,6 +12,7 @@ from msgspec import Meta
 
 from drivers.kinds import KINDS
 from gateway.conditions import NAME, SENSOR_ID
+from gateway.opening import FORM
 from gateway.reporting import STATISTICS
 
 KEY = Meta(extra={"key": True})
@@ -65,6 +66,7 @@ Region = Annotated[
         extra={"example": '"310115000000"'},
     ),
 ]
+Hours = Annotated[str, Meta(description=FORM, extra={"example": '"mon-fri 08:30-17:00"'})]
 Zone = Annotated[str, Meta(description="a time zone", extra={"example": '"Asia/Shanghai"'})]
 Port = Annotated[
     str,

@@ -57,7 +57,7 @@ GATEWAY_ORDER = (
     "numbers", "history", "lookback", "journal", "pending", "minutes", "samples", "packs", "planes", "schema",
     # the site file
     "config", "site_writer", "alarm_rules", "site_kiosks", "site_rules", "site_devices", "site_reader", "site_tables",
-    "site_types", "site_lines", "conditions", "reporting",
+    "site_types", "site_lines", "conditions", "reporting", "opening",
     # words for all
     "clock", "contract_schema", "contract_catalogue", "contract_types", "contract", "notify", "words", "paths", "home",
 )  # fmt: skip
