@@ -24,6 +24,7 @@ from gateway.pipeline import Pipeline
 from gateway.ports import Port
 from gateway.storage import Storage, Stored
 from gateway.store import Store
+from gateway.upkeep import Upkeep
 from gateway.uplink import Uplink
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ log = logging.getLogger(__name__)
 
 TICK_S = 0.1
 HEALTH_EVERY_S = 60.0
+UPKEEP_EVERY_S = 1.0
 STATE_EVERY_S = 60.0
 WATCHDOG_EVERY_S = 5.0
 SNAPSHOT_EVERY_S = 3600.0  # and at the start
@@ -54,6 +56,7 @@ class Parts:
         self.topics, self.meta, self.versions, self.figures = topics, meta, versions, figures
         self.ports: list[Port | ListenPort | ModbusPort] = []
         self.proofs = Proofs([], dict)
+        self.upkeep: Upkeep
         self.local: Local
         self.storage: Storage
         self.uplink: Uplink
@@ -72,7 +75,7 @@ class Box:
         self._ticker: asyncio.TimerHandle | None = None
         self._ports: dict[str, Port | ListenPort | ModbusPort] = {}
         self._under_way = 0  # records handed to the storage thread and not yet durable
-        self._due_s = {"health": 0.0, "state": 0.0, "watchdog": 0.0, "snapshot": 0.0}
+        self._due_s = {"health": 0.0, "state": 0.0, "watchdog": 0.0, "snapshot": 0.0, "upkeep": 0.0}
         self._state_changes = -1
         self._disk_trouble = ""
         self._slowest_tick_s = 0.0
@@ -185,11 +188,22 @@ class Box:
             self._parts.pipeline.fault(alarm, cause)
         self._parts.local.tick(began_s)
         self._parts.pipeline.tick()
+        self._look_after(began_s)
         if self._parts.wall.look():
             self._clock_changed()
         self._periodic(began_s)
         self._arm()
         self._slowest_tick_s = max(self._slowest_tick_s, self._mono_s() - began_s)
+
+    def _look_after(self, now_s: float) -> None:
+        """Sensors that are stuck, silent or untested."""
+        if now_s < self._due_s["upkeep"]:
+            return
+        self._due_s["upkeep"] = now_s + UPKEEP_EVERY_S
+        label = self._parts.wall.label()
+        wall_s = None if label.wall is None else label.wall + now_s - label.mono
+        for alarm, cause in self._parts.upkeep.tick(now_s, wall_s, self._parts.pipeline.latest):
+            self._parts.pipeline.fault(alarm, cause)
 
     def _tell_silence(self, port: "Port | ListenPort | ModbusPort") -> None:
         for source in port.sources():

@@ -31,7 +31,7 @@ from gateway.home import Home
 from gateway.local import Local
 from gateway.meters import Proofs, Totals, UnitPin
 from gateway.minutes import MINUTE_S
-from gateway.own_alarms import own_alarms
+from gateway.own_alarms import cares, own_alarms, source_alarm
 from gateway.pending import Pending
 from gateway.pipeline import GPIO, Pipeline, Role
 from gateway.reactions import Plan, Reactions
@@ -40,6 +40,7 @@ from gateway.site_devices import model_of
 from gateway.storage import Storage, StorageThread
 from gateway.store import Store
 from gateway.tickets import Tickets, business_day
+from gateway.upkeep import Upkeep
 from gateway.uplink import Identity, Link, Uplink, UplinkThread
 from models.features import WINDOW_MIN
 
@@ -96,6 +97,12 @@ def build_on(ground: Ground, site: Site, home: Home, broker: str | None, loop: a
     box = Box(parts, loop)
     totals = Totals(build_lines.counters(devices), kept, pending.keep)
     parts.proofs = Proofs(build_lines.proofs(site), pipeline.outputs)
+    own_sources = {*site.buses, *site.devices}
+    parts.upkeep = Upkeep(
+        cares(site), lambda source: source in own_sources and pipeline.stands(source_alarm(source)), kept, pending.keep,
+        clock.mono_s(),
+    )  # fmt: skip
+    pipeline.on_contact = parts.upkeep.changed
 
     def polled(facts: list[Fact]) -> None:
         parts.proofs.see(facts)

@@ -1,7 +1,7 @@
 """The site file: what this centre is and has. `load` gives the settings, checked, or every mistake at once.
 
 site_types.py    what a value may be
-site_tables.py   the tables, their keys and defaults
+site_tables.py, site_hall.py   the tables, their keys and defaults
 conditions.py    the sentences of alarms and reactions
 site_lines.py    where each key stands in the text
 site_reader.py   text to tables, collecting mistakes
@@ -19,6 +19,7 @@ import msgspec
 from drivers.reading import DriverError
 from gateway import alarm_rules, site_devices, site_kiosks, site_rules
 from gateway.conditions import Condition, ConditionError
+from gateway.site_hall import Queue, Service, Window
 from gateway.site_lines import Lines
 from gateway.site_reader import Mistake, Problem, Reader, quoted
 from gateway.site_tables import (
@@ -28,15 +29,12 @@ from gateway.site_tables import (
     Device,
     Output,
     Pulse,
-    Queue,
     Report,
     Sensor,
-    Service,
     SiteFile,
     Store,
     Tls,
     Uplink,
-    Window,
 )
 from gateway.site_writer import cfg
 

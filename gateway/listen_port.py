@@ -12,6 +12,7 @@ from drivers.reading import Fact
 from drivers.serial_line import SerialLine
 from gateway.contract import Json
 from gateway.ports import READ_BYTES, HeldLine
+from gateway.site_tables import SILENT_S
 
 Ear = EscposTap | CallBus
 
@@ -29,16 +30,15 @@ class ListenPort(HeldLine):
         self._on_facts = on_facts
         self._mono_s = mono_s
         self._silent_s = silent_s
+        self._closed_s = mono_s()
         self.paused = False
         self.told_silent: bool | None = None
 
     def tick(self) -> None:
         """A few times a second: open what is closed, end what a pause ends."""
-        if self._fd is None:
-            if self._mono_s() >= self.line.next_try_s:
-                self._open()
-        else:
-            self._take(self.link.tick())
+        self._take(self.link.tick())
+        if self._fd is None and self._mono_s() >= self.line.next_try_s:
+            self._open()
 
     def _serve(self, fd: int) -> None:
         self._loop.add_reader(fd, self._readable)
@@ -58,6 +58,7 @@ class ListenPort(HeldLine):
         if self._fd is not None:
             self._loop.remove_reader(self._fd)
             self._fd = None
+            self._closed_s = self._mono_s()
             self.line.close()
 
     # -- what the Box asks -------------------------------------------------------------------------------------------
@@ -83,12 +84,16 @@ class ListenPort(HeldLine):
 
     @property
     def spoke(self) -> bool:
-        return self.link.hello
+        """A line that is open hears all there is; nobody may have drawn a ticket yet."""
+        return self._fd is not None
 
     @property
     def silent_s(self) -> float | None:
-        """For how long nothing came, once that is longer than the site file allows."""
-        waited_s = self._mono_s() - self.link.last_heard_s
+        """For how long nothing came, once that is longer than the site file allows; or for how long it is closed."""
+        now_s = self._mono_s()
+        if self._fd is None:
+            return now_s - self._closed_s if now_s - self._closed_s > SILENT_S else None
+        waited_s = now_s - self.link.last_heard_s
         return waited_s if waited_s > self._silent_s else None
 
     @property

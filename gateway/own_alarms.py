@@ -1,12 +1,26 @@
 """The alarms every site has without naming them; none of a site file can be called so, for their names hold a colon."""
 
+from drivers.kinds import KINDS
+from gateway.conditions import SILENT
 from gateway.config import Site
 from gateway.site_devices import model_of
+from gateway.upkeep import Care
 
 
 def source_alarm(source: str) -> str:
     """A line, or a unit on it, is silent."""
     return f"source:{source}"
+
+
+def cares(site: Site) -> list[Care]:
+    """What sensors are watched for. One that a condition calls silent has its alarm in the site file."""
+    named = {c.sensor for alarm in site.alarms.values() for c in alarm.any if c.word == SILENT}
+    return [
+        Care(
+            s.id, s.source, KINDS[s.kind].is_contact, s.stuck_s, None if s.id in named else s.silent_s, s.test_days
+        )
+        for s in site.sensors.values()
+    ]  # fmt: skip
 
 
 def own_alarms(site: Site) -> dict[str, tuple[str, str]]:
@@ -18,4 +32,12 @@ def own_alarms(site: Site) -> dict[str, tuple[str, str]]:
     for name, output in site.outputs.items():
         if output.proof:
             found[f"proof:{name}"] = (f"{name} 未到位 not proved", "proof")
+    for care in cares(site):
+        name = site.sensors[care.sensor].name
+        if care.stuck_s is not None:
+            found[f"stuck:{care.sensor}"] = (f"{name} 卡住 stuck", "stuck")
+        if care.silent_s is not None:
+            found[f"silent:{care.sensor}"] = (f"{name} 无声 silent", "silent")
+        if care.test_days:
+            found[f"untested:{care.sensor}"] = (f"{name} 逾期未测试 not tested", "untested")
     return found

@@ -107,11 +107,13 @@ class Pipeline:
         self._sensors = {
             role.point: _Sensor(role, alarms.watches(role.sensor), role.sensor in scored) for role in roles
         }
+        self._by_id = {sensor.id: sensor for sensor in self._sensors.values()}
         self._plain = {point: sensor for point, sensor in self._sensors.items() if sensor.is_plain}
         sampled = [sensor for sensor in self._sensors.values() if sensor.report]
         self._with_statistics = [(s, s.report) for s in sampled if s.report and s.report.stats]
         self._around = Around({s.id: s.unit for s in sampled}, kept or {}, pending.keep)
         self.alarm_changes = 0
+        self.on_contact: Callable[[str, Value, float], None] = lambda sensor, value, mono_s: None
 
     # -- the one method ---------------------------------------------------------------------------------------------
 
@@ -165,6 +167,7 @@ class Pipeline:
             self._pending.reading(sensor.id, sensor.unit, sensor.source, reading, now_s)
         if sensor.is_contact and changed:
             self._pending.keep(f"level:{sensor.id}", reading.value)
+            self.on_contact(sensor.id, reading.value, reading.mono_s)
         if sensor.scored and isinstance(reading.value, float) and reading.quality == GOOD:
             self._detector.feed(sensor.id, reading.value, reading.mono_s)
         if sensor.watched and reading.quality != GOOD:
@@ -272,6 +275,15 @@ class Pipeline:
     def values(self) -> dict[str, tuple[Value, float]]:
         """{sensor: (latest value, when)}; a sensor that never spoke is left out."""
         return {s.id: (s.value, s.last_s) for s in self._sensors.values() if s.value is not None}
+
+    def latest(self, sensor: str) -> tuple[Value, float] | None:
+        """(its latest value, when); None while it never spoke since the start."""
+        found = self._by_id.get(sensor)
+        return (found.value, found.last_s) if found and found.value is not None and found.last_s > 0 else None
+
+    def stands(self, alarm: str) -> bool:
+        """Whether the cause of an alarm is there now."""
+        return self._alarms.stands(alarm)
 
     def standing(self) -> dict[str, str]:
         return self._alarms.standing()

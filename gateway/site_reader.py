@@ -16,7 +16,7 @@ import msgspec
 
 from gateway.conditions import Condition, ConditionError, Do, When, parse, parse_do, parse_when
 from gateway.site_lines import Lines, Path
-from gateway.site_tables import Table
+from gateway.site_types import Table
 
 UNREAD: Any = msgspec.UNSET
 T = TypeVar("T", bound=Table)

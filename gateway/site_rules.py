@@ -19,9 +19,10 @@ from gateway import opening
 from gateway.opening import OpeningError
 from gateway.reporting import DERIVED
 from gateway.site_devices import device_point, fixed_kind, is_polled
+from gateway.site_hall import Queue
 from gateway.site_lines import Path
 from gateway.site_reader import UNREAD, Mistake, dotted, found, one_of, quoted
-from gateway.site_tables import FAMILIES, PULSE_POINTS, WIRINGS, Bus, Queue, Sensor, SiteFile
+from gateway.site_tables import FAMILIES, PULSE_POINTS, WIRINGS, Bus, Sensor, SiteFile
 
 E = TypeVar("E")
 

@@ -4,14 +4,15 @@ NOT_YET names keys that a later version will know and that must not be ignored u
 """
 
 import math
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Meta
 
 from drivers.kinds import KINDS
 from gateway.conditions import Condition, Do, When
+from gateway.site_hall import Queue, Service, Window
 from gateway.site_types import (
     KEY,
     Address,
@@ -27,13 +28,11 @@ from gateway.site_types import (
     KeepAlive,
     KindName,
     Label,
-    LabelForm,
     Limits,
     Line,
     Litres,
     Megabytes,
     Milliseconds,
-    Minutes,
     Model,
     Name,
     NodeSetting,
@@ -46,12 +45,11 @@ from gateway.site_types import (
     SensorId,
     Serial,
     SettingName,
-    Share,
     Slug,
     SomeSeconds,
     StatisticName,
+    Table,
     TableName,
-    Terminal,
     TicketLines,
     Times,
     Title,
@@ -59,10 +57,6 @@ from gateway.site_types import (
     Wiring,
     Zone,
 )
-
-
-class Table(Struct, frozen=True):
-    NOT_YET: ClassVar[frozenset[str]] = frozenset()
 
 
 class Place(Table, frozen=True):
@@ -193,6 +187,7 @@ class Sensor(Table, frozen=True, rename={"id": "key", "point": "from"}):
 
     wiring: "" for sensors that are no contact, and for a node's contact points (wired in the node).
     on_s, off_s: debounce of a pin. latch: stays active until reset on the spot.
+    stuck_s: active, or the very same number, for so long is an alarm.
     valid: readings outside (low, high) are marked as faults. test_days: to be tried at least that often.
     report: a node's readings are each reported (every_s = 0) unless the site file says otherwise.
     """
@@ -207,6 +202,7 @@ class Sensor(Table, frozen=True, rename={"id": "key", "point": "from"}):
     off_s: Seconds = 0.0
     latch: bool = False
     silent_s: SomeSeconds | None = None
+    stuck_s: SomeSeconds | None = None
     valid: Limits | None = None
     report: Report = NOT_GIVEN
     test_days: Days | None = None
@@ -286,49 +282,6 @@ class ReactionTable(Table, frozen=True, rename={"name": "key"}):
     when: When
     do: Do
     per_day: Times | None = None
-
-
-class Numbers(Table, frozen=True):
-    """How tickets are numbered: whose numbers are one range, when it begins again, how a label looks."""
-
-    scope: Literal["service", "queue", "kiosk"] = "service"
-    restart: Literal["day", "start"] = "day"
-    label: LabelForm = "{service}{number:03}"
-
-
-BY_LETTER_AND_DAY = Numbers()
-
-
-class Queue(Table, frozen=True, rename={"name": "key", "title": "name"}):
-    """A waiting line: `share` of its tickets are to be called within `within_min`."""
-
-    NOT_YET = frozenset({"sources"})
-    name: Annotated[str, KEY]
-    title: Title = ""
-    services: list[Label] = []
-    within_min: Minutes = 15.0
-    share: Share = 0.8
-    numbers: Numbers = BY_LETTER_AND_DAY
-
-
-class Service(Table, frozen=True, rename={"name": "key", "title": "name"}):
-    NOT_YET = frozenset({"priority", "appointments", "close"})
-    name: Annotated[str, KEY]
-    title: Title
-    queue: Name
-
-
-class Window(Table, frozen=True, rename={"name": "key", "title": "name"}):
-    """A counter. calls, rating: the terminal and the pad that stand there, "c1:3" by bus and address, "n2:pad1"."""
-
-    NOT_YET = frozenset({"accessible"})
-    name: Annotated[str, KEY]
-    services: Annotated[
-        list[Label], Meta(min_length=1, description="a list of services", extra={"example": '["A", "B"]'})
-    ]
-    title: Title = ""
-    calls: Terminal = ""
-    rating: Terminal = ""
 
 
 class Uplink(Table, frozen=True):

@@ -13,7 +13,8 @@ import msgspec
 
 from gateway.conditions import Condition, Do, When
 from gateway.site_reader import bare_or_quoted
-from gateway.site_tables import SiteFile, Table
+from gateway.site_tables import SiteFile
+from gateway.site_types import Table
 
 
 def effective(file: SiteFile) -> str:

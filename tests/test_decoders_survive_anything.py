@@ -22,6 +22,7 @@ from drivers.kiosk_side import KioskSide
 from drivers.node_link import NodeLink
 from drivers.node_side import NodeSide
 from drivers.reading import Lost
+from tests.fuzz.fuzz_decoders import TARGETS, run_one
 from tests.line_world import TEXT, Clock
 
 RECORDED = Path(__file__).parent / "recorded"
@@ -191,6 +192,15 @@ def test_an_overheard_line_survives_anything_and_hears_the_next_one_after_a_paus
         clock.s += 5
         assert len(decoder.feed(dice.choice(pieces))) == 1, f"mutation {number}: {harmed!r}"
     assert harms > MUTATIONS / 5, "the harms must harm"
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_the_targets_of_the_fuzzer_take_what_chance_makes_too(name: str) -> None:
+    """The fuzzer itself is no part of the environment; its targets must not rot meanwhile."""
+    dice = random.Random(f"{name} 4")
+    start = list(TARGETS).index(name)
+    for _ in range(300):
+        run_one(bytes([start, dice.randrange(256)]) + dice.randbytes(dice.randrange(200)))
 
 
 U32 = st.integers(0, 0xFFFFFFFF) | st.integers(0, 5)

@@ -51,13 +51,13 @@ GATEWAY_ORDER = (
     "build_lines", "check_device", "desk", "box", "contract_command",
     # the flow and what it asks
     "pipeline", "snapshot", "alarms", "reactions", "queues", "detector", "health", "control", "local", "meters",
-    "modbus_port", "listen_port", "ports", "own_alarms", "tickets",
+    "modbus_port", "listen_port", "ports", "own_alarms", "upkeep", "tickets",
     # to the city, and what keeps it
     "around", "uplink", "session", "wire", "courier", "link", "reader", "storage", "store", "salvage", "budget",
     "numbers", "history", "lookback", "journal", "pending", "minutes", "samples", "packs", "planes", "schema",
     # the site file
     "config", "site_writer", "alarm_rules", "site_kiosks", "site_rules", "site_devices", "site_reader", "site_tables",
-    "site_types", "site_lines", "conditions", "reporting", "opening",
+    "site_hall", "site_types", "site_lines", "conditions", "reporting", "opening",
     # words for all
     "clock", "contract_schema", "contract_catalogue", "contract_types", "contract", "notify", "words", "paths", "home",
 )  # fmt: skip

@@ -9,10 +9,10 @@ import msgspec
 import pytest
 
 from drivers.kinds import KINDS
-from gateway import site_tables
+from gateway import site_hall, site_tables
 from gateway.config import problems
-from gateway.site_tables import SiteFile, Table
-from gateway.site_types import KEY
+from gateway.site_tables import SiteFile
+from gateway.site_types import KEY, Table
 
 MANUAL = Path(__file__).parent.parent / "docs/site-file.md"
 
@@ -22,8 +22,11 @@ def tables(name: str = "", kind: type[Table] = SiteFile) -> Iterator[tuple[str, 
     if name:
         yield name, kind
     for field in msgspec.structs.fields(kind):
-        for inner in re.findall(r"gateway\.site_tables\.(\w+)", str(field.type)):
-            yield from tables(f"{name}.{field.encode_name}".lstrip("."), getattr(site_tables, inner))
+        for inner in re.findall(r"gateway\.site_(?:tables|hall)\.(\w+)", str(field.type)):
+            yield from tables(
+                f"{name}.{field.encode_name}".lstrip("."),
+                getattr(site_tables, inner, None) or getattr(site_hall, inner),
+            )
 
 
 def documented() -> dict[str, dict[str, str]]:
@@ -50,7 +53,7 @@ def test_the_manual_has_every_key_with_its_default(name, kind):
         elif shown.startswith("`"):
             assert tomllib.loads(f"v = {shown.strip('`')}")["v"] == field.default, field.encode_name
         else:  # "none", "by point": nothing stands there when it is left out
-            left_out = ("", None, site_tables.NOT_GIVEN, site_tables.BY_LETTER_AND_DAY)
+            left_out = ("", None, site_tables.NOT_GIVEN, site_hall.BY_LETTER_AND_DAY)
             assert field.default in left_out or field.default_factory in (list, dict), shown
 
 
