@@ -34,6 +34,7 @@ COMMANDS = {
     "city": Command("simulator.city", "the city's ledger: keep, check and acknowledge what arrives"),
     "verify": Command("simulator.verify", "compare the simulator's truth with the city's ledger"),
     "bench": Command("simulator.bench", "measure the README's figures on this machine"),
+    "soak": Command("simulator.soak", "the centre for an hour or a night; does anything grow?"),
     "chaos": Command("simulator.chaos", "seeded faults against a running centre, then the promises"),
     "powercut": Command("simulator.powercut", "the power cut at hundreds of moments of a real run; needs root"),
 }

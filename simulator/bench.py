@@ -6,8 +6,10 @@ docs/bench.md says what each row means.
 """
 
 import argparse
+import importlib.util
 import json
 import os
+import subprocess
 import sys
 import tempfile
 import time
@@ -15,13 +17,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from simulator import bench_alarms, bench_flow, bench_store
+from simulator import bench_alarms, bench_flow, bench_peers, bench_store
+from simulator.bench_disk import unfit
 from simulator.bench_limits import Limits
 from simulator.bench_rig import BenchError
 from simulator.bench_table import Figure, table
 from simulator.broker import BrokerError
-
-PATH_BYTES_MAX = 80  # a Unix socket's path ends at 107, and the gateway's lie folders below this one
 
 
 class Measure(Protocol):
@@ -54,6 +55,12 @@ def _history(folder: Path, _limits: Limits, *, quick: bool) -> list[Figure]:
     return bench_history.figures(folder, 120.0 if quick else bench_history.SECONDS)
 
 
+def _card(folder: Path, _limits: Limits, *, quick: bool) -> list[Figure]:
+    from simulator import bench_card
+
+    return bench_card.figures(folder, 120.0 if quick else bench_card.SECONDS)
+
+
 def _alarms(*tails: str) -> tuple[str, ...]:
     return tuple(
         f"alarm_{what}_ms_{p}{tail}" for tail in tails for what in ("output", "puback") for p in ("p50", "p99")
@@ -79,10 +86,14 @@ PARTS = {
     "modbus": Part(_modbus, False, (
         "modbus_period", "modbus_period_12", "modbus_period_p99", "modbus_noisy_period", "modbus_wire_busy",
         "modbus_cpu", "modbus_rss")),
-    "history": Part(_history, False, (
-        "history_mb_a_day", "history_mb_a_day_10s", "history_a", "history_b", "history_commits_a_day",
-        "history_samples_s", "history_b_sample", "history_rss", "history_cpu")),
     "narrow": Part(bench_alarms.narrow, False, _alarms("_256k", "_256k_drain")),
+    "peers": Part(bench_peers.figures, False, bench_peers.NAMES),
+    "history": Part(_history, False, (
+        "history_mb_a_day", "history_device_mb_a_day", "history_mb_a_day_10s", "history_a", "history_b",
+        "history_commits_a_day", "history_samples_s", "history_b_sample", "history_rss", "history_cpu")),
+    "card": Part(_card, False, tuple(
+        f"card{away}_{what}" for away in ("", "_away") for what in (
+            "mb_a_day", "device_mb_a_day", "a", "b", "commits_a_day"))),
 }  # fmt: skip
 
 
@@ -91,6 +102,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--only", metavar="NAME,...", help="figures or parts, by name; an unknown name lists them all")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     parser.add_argument("--svg", type=Path, metavar="FILE", help="draw the ratios there")
+    parser.add_argument("--peers", type=Path, metavar="DIR", help="where the peers are installed: docs/bench.md")
     parser.add_argument("--dir", type=Path, help="a folder on the disk to measure (not tmpfs)")
 
 
@@ -103,6 +115,11 @@ def run(args: argparse.Namespace) -> int:
             file=sys.stderr,
         )
         return 2
+    if wrong := _unwritable(args.json, args.svg):
+        print(wrong, file=sys.stderr)
+        return 2
+    if args.peers:
+        os.environ["PEERBENCH"] = str(args.peers.absolute())  # the harness of the peers asks there, too
     with tempfile.TemporaryDirectory(prefix="linli-bench-", dir=args.dir) as name:
         folder = Path(name)
         if wrong := unfit(folder):
@@ -112,7 +129,30 @@ def run(args: argparse.Namespace) -> int:
     print(table(figures))
     if args.json:
         args.json.write_text(json.dumps([figure.as_json() for figure in figures], indent=1) + "\n")
+    if args.svg:
+        failed |= not _drawn(figures, args.svg)
     return 1 if failed else 0
+
+
+def _unwritable(*files: Path | None) -> str:
+    """What would be found wrong only when everything is measured; "" when nothing would."""
+    for file in files:
+        if file and not file.absolute().parent.is_dir():
+            return f"{file}: found no folder {file.parent}, expected one to write into; make it or name another"
+    if files[-1] and importlib.util.find_spec("pygal") is None:
+        return "--svg needs pygal, which only `./dev bench` brings along; run that or leave it out"
+    return ""
+
+
+def _drawn(figures: list[Figure], file: Path) -> bool:
+    from simulator.bench_plot import draw  # pygal is a developer's
+
+    try:
+        draw(figures, file)
+    except (BenchError, OSError) as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return False
+    return True
 
 
 def chosen(only: str | None, *, quick: bool) -> tuple[list[str], list[str]]:
@@ -134,27 +174,8 @@ def measure(folder: Path, parts: Iterable[str], *, quick: bool) -> tuple[list[Fi
         began_s = time.monotonic()
         try:
             figures += PARTS[name].measure(folder / str(number), limits, quick=quick)
-        except (BenchError, BrokerError, OSError) as error:
+        except (BenchError, BrokerError, OSError, subprocess.SubprocessError) as error:
             print(f"bench: {name}: {error}", file=sys.stderr)
             failed = True
         print(f"bench: {name}: {time.monotonic() - began_s:.1f} s", file=sys.stderr)
     return figures, failed
-
-
-def unfit(folder: Path) -> str:
-    """Why this folder cannot be measured in; "" when it can."""
-    if on_tmpfs(folder):
-        return f"{folder}: found tmpfs, expected a disk: what is written there is not stored; name a folder with --dir"
-    length = len(os.fsencode(folder.absolute()))
-    if length > PATH_BYTES_MAX:
-        return (
-            f"{folder}: found a path of {length} bytes, expected at most {PATH_BYTES_MAX}, because sockets lie in it; "
-            "name a shorter folder with --dir"
-        )
-    return ""
-
-
-def on_tmpfs(folder: Path) -> bool:
-    mounts = [line.split()[1:3] for line in Path("/proc/mounts").read_text().splitlines()]
-    holding = [(len(point), kind) for point, kind in mounts if os.path.commonpath([point, folder.resolve()]) == point]
-    return max(holding)[1] in ("tmpfs", "ramfs")

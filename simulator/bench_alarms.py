@@ -1,5 +1,6 @@
 """Alarms: from the edge at the gateway's pin to the output that follows, and to the subscriber."""
 
+import sys
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -75,29 +76,34 @@ def idle(folder: Path, limits: Limits, *, quick: bool) -> list[Figure]:
 
 def busy(folder: Path, limits: Limits, *, quick: bool) -> list[Figure]:
     """At STEADY_PER_S readings a second, with the store's own commit interval: their price, then alarms meanwhile."""
-    window_s = 6.0 if quick else 60.0
     with Rig(folder) as rig:
         rig.await_readings()
-        rig.load(STEADY_PER_S * 600, STEADY_PER_S)
-        if not rig.wait(lambda: rig.heard.readings > STEADY_PER_S, 30):
-            raise rig.error("the load did not arrive")
-        before, began_s = Usage(rig.pid), time.monotonic()
-        rig.rest(window_s)
-        after, count = Usage(rig.pid), (time.monotonic() - began_s) * STEADY_PER_S
+        cpu_s, written_b = steady(rig, 6.0 if quick else 60.0)
         trials = [trial(rig) for _ in range(40 if quick else 200)]
-    cpu = round((after.cpu_s - before.cpu_s) / count * 1e6, 2)
     bare = round(1e6 / limits.pty_cobs, 2)
     return [
-        Figure("cpu_s_per_million_5k", cpu, "s", bare, "bare pty + COBS, taken as one core busy"),
-        Figure("bytes_per_reading_5k", round((after.written_b - before.written_b) / count, 2), "B"),
+        Figure("cpu_s_per_million_5k", cpu_s, "s", bare, "bare pty + COBS, taken as one core busy"),
+        Figure("bytes_per_reading_5k", written_b, "B"),
         *rows("_5k", trials, limits.alarm_ms),
     ]
+
+
+def steady(rig: Rig, window_s: float) -> tuple[float, float]:
+    """Load at STEADY_PER_S, which goes on: (CPU seconds a million readings, bytes written a reading) of a window."""
+    rig.load(STEADY_PER_S * 600, STEADY_PER_S)
+    if not rig.wait(lambda: rig.heard.readings > STEADY_PER_S, 30):
+        raise rig.error("the load did not arrive")
+    before = Usage(rig.pid)
+    rig.rest(window_s)
+    after = Usage(rig.pid)
+    count = (after.at_s - before.at_s) * STEADY_PER_S
+    return round((after.cpu_s - before.cpu_s) / count * 1e6, 2), round((after.written_b - before.written_b) / count, 2)
 
 
 def stalled(folder: Path, limits: Limits, *, quick: bool) -> list[Figure]:
     """The disk takes nothing for 2 s, again and again; edges come at different moments of that time."""
     if reason := why_not():
-        print(f"bench: no stall rows: {reason}")
+        print(f"bench: no stall rows: {reason}", file=sys.stderr)
         return []
     folder.mkdir(parents=True)
     outputs, arrivals = [], []

@@ -1,12 +1,16 @@
-"""A disk of its own (root): ext4 in a file on a loop device; the kernel counts its writes, and it can be frozen."""
+"""Where to measure: on a disk, never in memory; or, as root, on a disk of one's own.
+
+That is ext4 in a file on a loop device: the kernel counts its writes, and it can be frozen.
+"""
 
 import os
 import shutil
 import subprocess
 from pathlib import Path
 
-_TOOLS = ("mkfs.ext4", "mount", "umount", "losetup", "fsfreeze")
+_TOOLS = ("mkfs.ext4", "mount", "umount", "losetup", "fsfreeze", "sync")
 _SECTOR_B = 512
+PATH_BYTES_MAX = 80  # a Unix socket's path ends at 107, and the gateway's lie folders below this one
 _PATH = "/usr/sbin:/sbin:/usr/bin:/bin"
 
 
@@ -58,6 +62,10 @@ class LoopDisk:
         stat = Path(f"/sys/block/{Path(self._device).name}/stat").read_text().split()
         return int(stat[6]) * _SECTOR_B
 
+    def sync(self) -> None:
+        """Everything written so far is on the device."""
+        _call("sync", "--file-system", str(self.path))
+
     def freeze(self) -> None:
         """Every write waits until `thaw`."""
         _call("fsfreeze", "--freeze", str(self.path))
@@ -75,3 +83,22 @@ def _call(*command: str) -> str:
     if done.returncode:
         raise OSError(f"{' '.join(command)}: {done.stderr.strip()}")
     return done.stdout
+
+
+def unfit(folder: Path) -> str:
+    """Why this folder cannot be measured in; "" when it can."""
+    if on_tmpfs(folder):
+        return f"{folder}: found tmpfs, expected a disk: what is written there is not stored; name a folder with --dir"
+    length = len(os.fsencode(folder.absolute()))
+    if length > PATH_BYTES_MAX:
+        return (
+            f"{folder}: found a path of {length} bytes, expected at most {PATH_BYTES_MAX}, because sockets lie in it; "
+            "name a shorter folder with --dir"
+        )
+    return ""
+
+
+def on_tmpfs(folder: Path) -> bool:
+    mounts = [line.split()[1:3] for line in Path("/proc/mounts").read_text().splitlines()]
+    holding = [(len(point), kind) for point, kind in mounts if os.path.commonpath([point, folder.resolve()]) == point]
+    return max(holding)[1] in ("tmpfs", "ramfs")

@@ -8,6 +8,7 @@ from typing import NamedTuple
 # Source: any table of the distribution, e.g. NIST/SEMATECH e-Handbook of Statistical Methods, section 1.3.6.7.2.
 _T = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262, 10: 2.228, 12: 2.179,
       15: 2.131, 20: 2.086, 30: 2.042, 60: 2.000, 120: 1.980}  # fmt: skip
+BLOCKS = 10  # of a trend
 
 
 class Line(NamedTuple):
@@ -35,7 +36,7 @@ def line(xs: Sequence[float], ys: Sequence[float]) -> Line:
     return Line(at_zero, slope, slope - half, slope + half)
 
 
-def trend(times: Sequence[float], values: Sequence[float], blocks: int = 10) -> Line:
+def trend(times: Sequence[float], values: Sequence[float], blocks: int = BLOCKS) -> Line:
     """The slope of a series whose neighbours resemble each other, e.g. the memory of a process.
 
     The series is cut into `blocks` equal parts and the line is put through their means, so that samples of one second

@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from gateway import config
-from gateway.control import NotRunning, ask
 from gateway.site_devices import bus_plan, model_of
+from simulator.bench_rig import answer
 from simulator.bench_table import Figure
 from simulator.modbus_peer import Faults, Peer
 from simulator.modbus_side import SimUnit
@@ -91,22 +91,13 @@ class Run:
     def _do(self, story: Coroutine[Any, Any, None]) -> None:
         asyncio.run_coroutine_threadsafe(story, self.loop).result(10)
 
-    def _status(self) -> Any:
-        until_s = time.monotonic() + START_S
-        while True:
-            try:
-                return ask(self.folder / "state", {"ask": "status"}, 5.0)
-            except (NotRunning, ValueError):
-                if time.monotonic() > until_s:
-                    raise SystemExit(f"bench: no gateway answers; see {self.folder}/gateway.log") from None
-                time.sleep(0.2)
-
     def watch(self, settle_s: float, window_s: float) -> Seen:
-        self._status()
+        state = self.folder / "state"
+        answer(state, START_S)
         time.sleep(settle_s)
-        before, wire_s, began_s = self._status(), self.peer.wire.carried_s, time.monotonic()
+        before, wire_s, began_s = answer(state), self.peer.wire.carried_s, time.monotonic()
         time.sleep(window_s)
-        after, took_s = self._status(), time.monotonic() - began_s
+        after, took_s = answer(state), time.monotonic() - began_s
         periods = {
             address: [later - earlier for earlier, later in pairwise(t for t in times if t >= began_s)]
             for (address, register), times in list(self.peer.asked_s.items())
@@ -151,7 +142,7 @@ def figures(folder: Path, *, quick: bool = False) -> list[Figure]:
             "modbus_wire_busy", _r(seen["all_well"].busy), "share", _r(seen["all_well"].plan), "what check computes"
         ),
         Figure("modbus_cpu", _r(bad.cpu), "cores"),
-        Figure("modbus_rss", _r(bad.rss_mib), "MiB", 50.0, "the box's budget without models"),
+        Figure("modbus_rss", _r(bad.rss_mib), "MiB", 50.0, "promised, without models"),
     ]
 
 

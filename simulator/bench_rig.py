@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
+from gateway.control import NotRunning, ask
 from simulator.bench_frames import SENSORS
 from simulator.broker import Broker
 from simulator.pin_server import PinServer
@@ -18,6 +19,7 @@ from simulator.relay import Relay
 
 ROPE, VALVE = 17, 5
 START_S = 20.0
+_ASK_S = 5.0
 _TICKS_S = os.sysconf("SC_CLK_TCK")
 _BROKER = "set_tcp_nodelay true\nmax_queued_messages 0\n"
 
@@ -58,6 +60,18 @@ class Usage:
         self.written_b = int(io["write_bytes"])
         self.peak_mib = int(status.partition("VmHWM:")[2].split()[0]) / 1024
         self.at_s = time.monotonic()
+
+
+def answer(state: Path, within_s: float = 5.0) -> Any:
+    """What the gateway of this folder says of itself. Raises BenchError when it has not said so in time."""
+    until_s = time.monotonic() + within_s
+    while True:
+        try:
+            return ask(state, {"ask": "status"}, _ASK_S)
+        except (NotRunning, ValueError) as error:
+            if time.monotonic() > until_s:
+                raise BenchError(f"{state}: no gateway answers: {error}") from None
+            time.sleep(0.2)
 
 
 class Heard:

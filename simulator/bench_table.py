@@ -6,7 +6,10 @@ from typing import NamedTuple
 
 
 class Figure(NamedTuple):
-    """One row. limit: the same thing done bare, or what is promised; None where there is neither. what: says which."""
+    """One row. limit: the same thing done bare, or what is promised; None where there is neither.
+
+    what: says which; of a promise it begins with "promised", and a good value is not above it.
+    """
 
     name: str
     value: float
@@ -19,18 +22,30 @@ class Figure(NamedTuple):
         """Value to limit."""
         return self.value / self.limit if self.limit else None
 
+    @property
+    def is_promise(self) -> bool:
+        return self.what.startswith("promised")
+
+    @property
+    def is_missed(self) -> bool:
+        return self.is_promise and (self.ratio or 0.0) > 1
+
     def as_json(self) -> dict[str, object]:
         ratio = None if self.ratio is None else round(self.ratio, 4)
         return {"name": self.name, "value": self.value, "unit": self.unit, "limit": self.limit, "ratio": ratio}
 
 
 def table(figures: Sequence[Figure]) -> str:
-    lines = [f"{'figure':<34}{'value':>14}  {'unit':<12}{'limit':>14}{'ratio':>9}  limit is"]
+    width = max((len(figure.name) for figure in figures), default=0) + 2
+    lines = [f"{'figure':<{width}}{'value':>14}  {'unit':<12}{'limit':>14}{'ratio':>9}  limit is"]
     for figure in figures:
         limit = f"{figure.limit:,.2f}" if figure.limit else "-"
         ratio = f"{figure.ratio:.3f}" if figure.ratio is not None else "-"
         value = f"{figure.value:,.2f}"
-        lines.append(f"{figure.name:<34}{value:>14}  {figure.unit:<12}{limit:>14}{ratio:>9}  {figure.what}".rstrip())
+        missed = "  MISSED" if figure.is_missed else ""
+        lines.append(
+            f"{figure.name:<{width}}{value:>14}  {figure.unit:<12}{limit:>14}{ratio:>9}  {figure.what}{missed}".rstrip()
+        )
     return "\n".join(lines)
 
 

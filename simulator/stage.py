@@ -31,10 +31,14 @@ class Verdict(NamedTuple):
 
 
 class Stage:
-    """folder: an empty one. Starting waits, within a bound, until the child serves; raises Died and Interrupted."""
+    """folder: an empty one; `state` may be set to another before the gateway starts.
 
-    def __init__(self, folder: Path, processes: Processes, mono_s: Callable[[], float]) -> None:
+    Starting waits, within a bound, until the child serves; raises Died and Interrupted.
+    """
+
+    def __init__(self, folder: Path, processes: Processes, mono_s: Callable[[], float], site: Path = SITE) -> None:
         self.state, self.links = folder / "state", folder / "links"
+        self._site = site
         self.truth, self.ledger_path = folder / "truth.jsonl", folder / "city.db"
         self.processes = processes
         self._mono_s = mono_s
@@ -48,17 +52,18 @@ class Stage:
     def start_gateway(self, url: str, plant: str | None = None) -> Child:
         """plant: the name of a planted bug (simulator/planted.py). Returns at once; see `await_gateway`."""
         module, name = ("simulator.planted", [plant]) if plant else ("gateway", [])
-        run = ["run", str(SITE), "--state", str(self.state), "--links", str(self.links), "--broker", url]
+        run = ["run", str(self._site), "--state", str(self.state), "--links", str(self.links), "--broker", url]
         return self.processes.start("gateway", *name, *run, module=module)
 
     def await_gateway(self, child: Child) -> None:
         self._served(child, lambda: bool(self.connected(self.status())))
 
-    def start_simulator(self, scenario: str, seconds: float, seed: int) -> Child:
+    def start_simulator(self, scenario: str, seconds: float, seed: int, speed: float = 1.0) -> Child:
         """Its first second begins when this returns, or up to 0.1 s before."""
         place = ["--links", str(self.links), "--truth", str(self.truth)]
         what = ["--scenario", scenario, "--seconds", str(seconds), "--seed", str(seed)]
-        child = self.processes.start("simulator", "simulate", str(SITE), *place, *what)
+        what += ["--speed", str(speed)]
+        child = self.processes.start("simulator", "simulate", str(self._site), *place, *what)
         self._served(child, lambda: child.said("simulating "))
         return child
 

@@ -13,6 +13,7 @@ from drivers.node_side import NodeSide
 from gateway.cli import main
 from gateway.contract import STREAMS
 from simulator import bench
+from simulator.bench_disk import PATH_BYTES_MAX, on_tmpfs, unfit
 from simulator.bench_fill import Filled
 from simulator.bench_fit import line, t_95, trend
 from simulator.bench_frames import FRAME_B, Frames, bare_readings_a_second
@@ -110,19 +111,24 @@ def test_only_takes_figures_and_parts_and_names_what_it_does_not_know(capsys: py
     assert "backlog_growth" in capsys.readouterr().err
 
 
+def test_a_file_that_could_not_be_written_at_the_end_is_refused_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "--only", "bare", "--json", "/nowhere/figures.json"]) == 2
+    assert "found no folder /nowhere" in capsys.readouterr().err
+
+
 def test_a_folder_in_memory_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    if not bench.on_tmpfs(Path("/dev/shm")):
+    if not on_tmpfs(Path("/dev/shm")):
         pytest.skip("/dev/shm is no tmpfs here")
     assert main(["bench", "--quick", "--dir", "/dev/shm"]) == 2
     assert "expected a disk" in capsys.readouterr().err
 
 
 def test_a_folder_on_a_disk_that_has_tmpfs_below_it_is_not_refused() -> None:
-    assert not bench.on_tmpfs(Path("/proc"))
+    assert not on_tmpfs(Path("/proc"))
 
 
 def test_a_folder_too_deep_for_sockets_is_refused(tmp_path: Path) -> None:
-    assert "expected at most" in bench.unfit(tmp_path / ("d" * bench.PATH_BYTES_MAX))
+    assert "expected at most" in unfit(tmp_path / ("d" * PATH_BYTES_MAX))
 
 
 def test_a_filled_store_holds_what_was_asked_and_stays_as_long(tmp_path: Path) -> None:
@@ -146,9 +152,11 @@ def test_the_bench_s_site_has_no_mistake(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.mosquitto
 def test_a_small_run_is_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    file = tmp_path / "figures.json"
+    file, picture = tmp_path / "figures.json", tmp_path / "figures.svg"
     wanted = ["flat-out", "idle", "drain", "growth"]
-    assert main(["bench", "--quick", "--only", ",".join(wanted), "--json", str(file), "--dir", str(tmp_path)]) == 0
+    files = ["--json", str(file), "--svg", str(picture), "--dir", str(tmp_path)]
+    assert main(["bench", "--quick", "--only", ",".join(wanted), *files]) == 0
+    assert "throughput" in picture.read_text()
     figures = {row["name"]: row for row in json.loads(file.read_text())}
     in_full_only = {"commit_ms_1e4", "commit_ms_1e5", "commit_ms_1e7"}
     assert figures.keys() == {name for part in wanted for name in bench.PARTS[part].names} - in_full_only
