@@ -24,6 +24,7 @@ COMMANDS = {
     "run": Command("gateway.run", "the gateway: linli run SITE --state DIR"),
     "check": Command("gateway.check", "every mistake in a site file, and what to do about it"),
     "check-device": Command("gateway.check_device", "every mistake in a device file, tried on its golden dumps"),
+    "provision": Command("provisioning.command", "a new site file; the gateway on this machine, and away again"),
     "doctor": Command("gateway.doctor", "try every bus, pin, sensor, clock, disk and the broker"),
     "scan-bus": Command("gateway.scan_bus", "which addresses answer on a Modbus line; read-only"),
     "alarm": Command("gateway.alarm", "which alarms stand; acknowledge or reset one at the box"),

@@ -63,6 +63,7 @@ __all__ = [
     "load",
     "problems",
     "read",
+    "read_bytes",
     "resolve_port",
 ]
 
@@ -161,16 +162,22 @@ def problems(path: str | Path) -> list[Problem]:
 
 def read(path: str | Path) -> tuple[SiteFile | None, list[Problem]]:
     """The file's tables with all defaults filled in, or None and what is wrong. Raises nothing."""
-    name = str(path)
     try:
         with open(path, "rb") as stream:
-            text = _text(stream.read(FILE_MAX_BYTES + 1))
+            data = stream.read(FILE_MAX_BYTES + 1)
+    except OSError as error:
+        reason = (error.strerror or "an error").lower()
+        return None, [Problem(str(path), 1, "", reason, "a site file", "see that the path is right")]
+    return read_bytes(data, str(path))
+
+
+def read_bytes(data: bytes, name: str) -> tuple[SiteFile | None, list[Problem]]:
+    """As `read`, of a file's content. name: what its problems call it."""
+    try:
+        text = _text(data)
         document = _document(text)
         reader = Reader(name, Lines(text))
         file = reader.table(SiteFile, document)
-    except OSError as error:
-        reason = (error.strerror or "an error").lower()
-        return None, [Problem(name, 1, "", reason, "a site file", "see that the path is right")]
     except _Unreadable as error:
         return None, [Problem(name, error.line, "", error.found, error.expected, error.do)]
     except RecursionError:

@@ -14,7 +14,7 @@ import msgspec
 from gateway.conditions import Condition, Do, When
 from gateway.site_reader import bare_or_quoted
 from gateway.site_tables import SiteFile
-from gateway.site_types import Table
+from gateway.site_types import KEY, Table
 
 
 def effective(file: SiteFile) -> str:
@@ -22,9 +22,9 @@ def effective(file: SiteFile) -> str:
     lines: list[str] = []
     for name, value in _written(file):
         if isinstance(value, dict):
-            lines += [f"{name}.{bare_or_quoted(key)} = {_toml(value[key])}" for key in sorted(value)]
+            lines += [f"{name}.{bare_or_quoted(key)} = {toml(value[key])}" for key in sorted(value)]
         else:
-            lines.append(f"{name} = {_toml(value)}")
+            lines.append(f"{name} = {toml(value)}")
     return "\n".join(lines) + "\n"
 
 
@@ -37,19 +37,20 @@ def _written(table: Table) -> Iterator[tuple[str, Any]]:
     """The keys that stand in the file, with their values."""
     for field in msgspec.structs.fields(table):
         value = getattr(table, field.name)
-        if field.encode_name != "key" and value is not None and value not in ("", {}):
+        if KEY not in getattr(field.type, "__metadata__", ()) and value is not None and value not in ("", {}):
             yield field.encode_name, value
 
 
-def _toml(value: Any) -> str:
+def toml(value: Any) -> str:
+    """A value of a site file as TOML writes it, on one line."""
     if isinstance(value, Condition | When | Do):
-        return _toml(value.text)
+        return toml(value.text)
     if isinstance(value, Table):
-        return "{ " + ", ".join(f"{name} = {_toml(each)}" for name, each in _written(value)) + " }"
+        return "{ " + ", ".join(f"{name} = {toml(each)}" for name, each in _written(value)) + " }"
     if isinstance(value, dict):
-        return "{ " + ", ".join(f"{bare_or_quoted(key)} = {_toml(value[key])}" for key in sorted(value)) + " }"
+        return "{ " + ", ".join(f"{bare_or_quoted(key)} = {toml(value[key])}" for key in sorted(value)) + " }"
     if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(_toml, value)) + "]"
+        return "[" + ", ".join(map(toml, value)) + "]"
     if isinstance(value, str):
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     return json.dumps(value)

@@ -16,10 +16,13 @@ _FILE = Path(__file__).with_name("words.json")
 
 
 class Words:
-    """lang: one of LANGUAGES. Called with a key and its values, it gives the sentence. Raises KeyError."""
+    """lang: one of LANGUAGES. Called with a key and its values, it gives the sentence. Raises KeyError.
 
-    def __init__(self, lang: str) -> None:
-        body = json.loads(_FILE.read_text(encoding="utf-8"))
+    file: the catalogue; this folder's own when left out.
+    """
+
+    def __init__(self, lang: str, file: Path = _FILE) -> None:
+        body = json.loads(file.read_text(encoding="utf-8"))
         self.lang = lang
         self._index = LANGUAGES.index(lang)
         self._texts: dict[str, list[str]] = body["texts"]
@@ -27,6 +30,9 @@ class Words:
 
     def __call__(self, key: str, *numbered: object, **values: object) -> str:
         return self._texts[key][self._index].format(*numbered, **values)
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._texts
 
     def span(self, seconds: float) -> str:
         """A time span, in the unit a person would choose."""

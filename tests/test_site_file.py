@@ -330,6 +330,16 @@ def test_the_effective_settings_are_a_site_file_that_means_the_same(path, site_f
     assert msgspec.structs.replace(again, path=path).sensors == load(path).sensors
 
 
+def test_the_box_s_key_is_one_of_the_effective_settings(site_file):
+    """`tls.key` is a setting; only the key of a table's own name is none."""
+    tls = '[tls]\nca = "file:ca.pem"\nkey = "file:{key}.key"\ncert = "file:id.pem"\n'
+    text = GOOD.read_text(encoding="utf-8")
+    one = site_file(text + tls.format(key="one"))
+    cfg, (file, _) = load(one).cfg, read(one)
+    assert load(site_file(effective(file))).tls == file.tls
+    assert load(site_file(text + tls.format(key="two"))).cfg != cfg
+
+
 # Ports
 
 
