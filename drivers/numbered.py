@@ -10,6 +10,7 @@ from typing import Protocol
 from drivers.reading import Fact, Said
 
 ACK_EVERY_S = 1.0
+RECEIVED_EVERY_S = 0.05  # nothing of the source's waits for `received` but its patience, 500 ms
 ASK_EVERY_S = 1.0
 NACK_EVERY_S = 0.05
 
@@ -30,9 +31,11 @@ class Numbered:
         self.durable = self.received
         self.known = False
         self._ack_due = False
+        self._ack_now = False  # without waiting for RECEIVED_EVERY_S
         self._nack_due = False
         self._ask_due = False
         self._acked_s = LONG_AGO_S
+        self._paced_s = LONG_AGO_S  # when an ACK last went that had to keep the pace
         self._nacked_s = LONG_AGO_S
         self._asked_s = LONG_AGO_S
 
@@ -53,7 +56,7 @@ class Numbered:
             gone = (self.received + 1, oldest - 1)
             self.received = oldest - 1
         self.known = True
-        self._ack_due = True
+        self._ack_due = self._ack_now = True
         return gone
 
     def accept(self, boot: int, seq: int) -> bool:
@@ -82,7 +85,7 @@ class Numbered:
         """Everything up to seq is on disk. Of an earlier boot, or nothing new: no effect."""
         if boot == self.boot and self.durable < seq <= self.received:
             self.durable = seq
-            self._ack_due = True
+            self._ack_due = self._ack_now = True  # it may be waiting for room
 
     def tick(self, now_s: float) -> None:
         """Repeat, once a second, what a lost answer may have left unsaid."""
@@ -92,7 +95,10 @@ class Numbered:
             self._ack_due = True
 
     def answer(self, now_s: float) -> int:
-        """What to send now, one of the SAY_ numbers. At most one, paced; a NACK says all that an ACK says."""
+        """What to send now, one of the SAY_ numbers. At most one, paced; a NACK says all that an ACK says.
+
+        What waits for its pace goes with a later call: the caller comes back with `tick`.
+        """
         if self._ask_due:
             self._ask_due = False
             if now_s - self._asked_s >= ASK_EVERY_S:
@@ -102,11 +108,13 @@ class Numbered:
             self._nack_due = False
             if now_s - self._nacked_s >= NACK_EVERY_S:
                 self._nacked_s = self._acked_s = now_s
-                self._ack_due = False
+                self._ack_due = self._ack_now = False
                 return SAY_NACK
-        if self._ack_due:
-            self._ack_due = False
+        if self._ack_now or (self._ack_due and now_s - self._paced_s >= RECEIVED_EVERY_S):
             self._acked_s = now_s
+            if not self._ack_now:
+                self._paced_s = now_s
+            self._ack_due = self._ack_now = False
             return SAY_ACK
         return SAY_NOTHING
 

@@ -75,7 +75,7 @@ class Port(HeldLine):
         self._on_facts = on_facts
         self._mono_s = mono_s
         self._unsent = b""
-        self._reading = False
+        self._reading = self._writing = False
         self.paused = False
         self._silent_s = silent_s
         self.told_silent: bool | None = None
@@ -135,7 +135,13 @@ class Port(HeldLine):
             self._lost()
             return
         self._unsent = out[written:][:_UNSENT_MAX]
-        if self._unsent:
+        self._await_room(bool(self._unsent))
+
+    def _await_room(self, on: bool) -> None:
+        if self._fd is None or on == self._writing:
+            return
+        self._writing = on
+        if on:
             self._loop.add_writer(self._fd, self._answer)
         else:
             self._loop.remove_writer(self._fd)
@@ -143,7 +149,7 @@ class Port(HeldLine):
     def close(self) -> None:
         if self._fd is not None:
             self._listen(False)
-            self._loop.remove_writer(self._fd)
+            self._await_room(False)
             self._fd = None
             self.line.close()
 

@@ -256,6 +256,24 @@ def test_a_hole_is_complained_about_at_most_each_50_ms(clock: Clock) -> None:
     assert nacks == 4
 
 
+def test_received_alone_is_told_at_most_each_50_ms_and_never_forgotten(clock: Clock) -> None:
+    link = NodeLink("n1", clock.mono_s)
+    link.feed(hello())
+    said(link)
+    acks = 0
+    for seq in range(1, 201):  # one each millisecond
+        link.feed(value(seq))
+        acks += len(said(link))
+        clock.s += 0.001
+    assert acks == 4
+    link.durable(BOOT, 130)  # this makes room in the ring, so it does not wait
+    assert said(link) == [(ACK, BOOT, 200, 130)]
+    link.feed(value(201) + value(150))
+    clock.s += 0.1
+    link.tick()
+    assert said(link) == [(ACK, BOOT, 201, 130)]
+
+
 def test_durable_is_told_at_once_and_repeated_each_second(clock: Clock) -> None:
     link = NodeLink("n1", clock.mono_s)
     link.feed(hello() + b"".join(value(seq) for seq in range(1, 41)))
