@@ -7,8 +7,9 @@ Values of doubles are kept as eight byte planes, because neighbouring readings d
 
 import zlib
 from array import array
-from itertools import accumulate, pairwise
+from itertools import accumulate
 from math import isfinite
+from operator import sub
 from typing import Any
 
 import msgspec
@@ -25,7 +26,7 @@ _from_json = msgspec.json.Decoder(list[Json]).decode
 class Column:
     """The readings of one sensor from one source and boot, while a pack is open. Plain lists: this is the hot path."""
 
-    __slots__ = ("boot", "monos", "odd", "sensor", "seqs", "source", "told", "unit", "values")
+    __slots__ = ("boot", "longest", "monos", "odd", "sensor", "seqs", "source", "told", "unit", "values")
 
     def __init__(self, sensor: str, unit: str, source: str, boot: int) -> None:
         self.sensor = sensor
@@ -37,12 +38,14 @@ class Column:
         self.seqs: list[int] = []
         self.odd: list[tuple[int, str]] = []  # (index, quality) where it is not good
         self.told = 0  # how many of them are in the journal already
+        self.longest = 0  # characters of the longest text among the values
 
     def part(self, first: int, end: int) -> "Column":
         """A column of readings first..end-1 of this one."""
         found = Column(self.sensor, self.unit, self.source, self.boot)
         found.monos, found.values = self.monos[first:end], self.values[first:end]
         found.seqs = self.seqs[first:end]
+        found.longest = self.longest
         found.odd = [(i - first, quality) for i, quality in self.odd if first <= i < end]
         return found
 
@@ -66,19 +69,17 @@ def _column_out(column: Column, label_mono: float) -> list[object]:
 
 
 def _deltas(numbers: list[int]) -> list[int]:
-    return [b - a for a, b in pairwise(numbers)]
+    return list(map(sub, numbers[1:], numbers))
 
 
 def _seqs_out(seqs: list[int]) -> list[int]:
     """[first, delta...], and only [first] when it counts on by one."""
-    if not seqs:
-        return []
-    deltas = _deltas(seqs)
-    return [seqs[0]] if deltas.count(1) == len(deltas) else [seqs[0], *deltas]
+    counts_on = seqs == list(range(seqs[0], seqs[0] + len(seqs))) if seqs else True
+    return seqs[:1] if counts_on else [seqs[0], *_deltas(seqs)]
 
 
 def _values_out(values: list[Any]) -> tuple[str, object]:
-    if all(type(value) is float for value in values):
+    if set(map(type, values)) == {float}:
         raw = array("d", values).tobytes()
         return "d", b"".join([raw[i::8] for i in range(8)])
     return "x", values  # bools and words as they are
@@ -121,27 +122,39 @@ def _column_records(column: list[Any], parts: list[str]) -> None:
     sensor, unit, source, boot, first_ms, deltas, seqs, kind, stored, odd = column
     name = _to_json(sensor).decode()
     head = f'{{"n":{name},"u":"{unit}","t":' if unit else f'{{"n":{name},"t":'
-    times = accumulate(deltas, initial=first_ms)
+    times = _texts([t / 1000 for t in accumulate(deltas, initial=first_ms)])
     values = _values_in(kind, stored)
-    texts = [f'"v":{value!r}' if type(value) is float else _other_value(value) for value in values]
-    if kind == "d" and ('"v":nan' in texts or '"v":inf' in texts or '"v":-inf' in texts):
-        texts = [text if isfinite(value) else f'"vs":"{value!r}"' for text, value in zip(texts, values, strict=True)]
+    if kind == "d":
+        texts = [f'"v":{text}' for text in _texts(values)]
+        if '"v":null' in texts:
+            texts = [
+                text if isfinite(value) else f'"vs":"{value!r}"' for text, value in zip(texts, values, strict=True)
+            ]
+    else:
+        texts = [_other_value(value) for value in values]
     if seqs:
         tail = f',"src":"{source}/{boot}/'
         first, *steps = seqs
         numbers = accumulate(steps, initial=first) if steps else range(first, first + len(texts))
-        found = [f'{head}{t / 1000},{v}{tail}{n}"}}' for t, v, n in zip(times, texts, numbers, strict=True)]
+        found = [f'{head}{t},{v}{tail}{n}"}}' for t, v, n in zip(times, texts, numbers, strict=True)]
     else:
-        found = [f"{head}{t / 1000},{v}}}" for t, v in zip(times, texts, strict=True)]
+        found = [f"{head}{t},{v}}}" for t, v in zip(times, texts, strict=True)]
     for index, quality in odd:
         found[index] = f'{found[index][:-1]},"q":"{quality}"}}'
     parts += found
 
 
+def _texts(numbers: list[float]) -> list[str]:
+    """Each as JSON, null for what is not finite. At once: four times as fast as repr, number by number."""
+    return _to_json(numbers)[1:-1].decode().split(",")
+
+
 def _other_value(value: Value) -> str:
     if isinstance(value, bool):
         return '"vb":true' if value else '"vb":false'
-    return f'"vs":{_to_json(value).decode()}' if isinstance(value, str) else f'"v":{value!r}'
+    if isinstance(value, str):
+        return f'"vs":{_to_json(value).decode()}'
+    return f'"v":{value!r}' if isfinite(value) else f'"vs":"{value!r}"'
 
 
 def encode_records(records: list[Json]) -> bytes:

@@ -107,8 +107,9 @@ class _Readings:
             column.seqs.append(reading.seq)
         if reading.quality != GOOD:
             column.odd.append((len(column.values) - 1, reading.quality))
-        if type(reading.value) is str:
-            self._widest_b = max(self._widest_b, _width_b(column, len(reading.value)))
+        if type(reading.value) is str and len(reading.value) > column.longest:
+            column.longest = len(reading.value)
+            self._widest_b = max(self._widest_b, _width_b(column))
         self.count += 1
 
     def extend(self, run: Run, sensors: Iterable[tuple[str, str]]) -> None:
@@ -126,7 +127,7 @@ class _Readings:
 
     def _born(self, columns: dict[str, Column], column: Column) -> Column:
         columns[column.sensor] = column
-        self._widest_b = max(self._widest_b, _width_b(column, 0))
+        self._widest_b = max(self._widest_b, _width_b(column))
         return column
 
     def _all(self) -> list[Column]:
@@ -159,8 +160,7 @@ def _cut(columns: list[Column]) -> list[list[Column]]:
     packs: list[list[Column]] = [[]]
     records, room_b = 0, _PACK_ROOM_B
     for column in columns:
-        longest = max((len(value) for value in column.values if type(value) is str), default=0)
-        width_b = _width_b(column, longest)
+        width_b = _width_b(column)
         at, length = 0, len(column.monos)
         while at < length:
             if records == PACK_RECORDS_MAX or room_b < width_b:
@@ -172,9 +172,9 @@ def _cut(columns: list[Column]) -> list[list[Column]]:
     return packs
 
 
-def _width_b(column: Column, text_length: int) -> int:
+def _width_b(column: Column) -> int:
     """At most what one of its readings takes in a message."""
-    return _RECORD_OVERHEAD_B + len(column.sensor) + len(column.source) + text_length
+    return _RECORD_OVERHEAD_B + len(column.sensor) + len(column.source) + column.longest
 
 
 class Pending:

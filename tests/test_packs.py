@@ -64,6 +64,15 @@ def test_a_value_that_is_no_number_does_not_spoil_the_pack_of_the_others():
     assert [record.get("v", record.get("vs")) for record in records] == [1.5, "nan", "-inf"]
 
 
+def test_nor_does_one_among_words_and_switches():
+    column = Column("loop", "", "n1", 1)
+    column.monos, column.values, column.seqs = [1.0, 2.0, 3.0], ["cut", float("nan"), 7.0], [1, 2, 3]
+    records = json.loads(
+        b"[" + reading_records(encode_columns([column], 500.0), KNOWN) + b"]", parse_constant=pytest.fail
+    )
+    assert [record.get("v", record.get("vs")) for record in records] == ["cut", "nan", 7.0]
+
+
 def test_two_hundred_sensors_at_one_hertz_cost_few_bytes_a_reading():
     columns = []
     for i in range(200):
