@@ -220,6 +220,8 @@ class KioskLink(NumberedLink):
             gone = self._numbered.lost(boot, first, last)
         elif kind == "H":
             boot, oldest, self.ring = numbers
+            if self.name and word != self.name:
+                self._numbered.replaced()
             self.name = word
             gone = self._numbered.hello(boot, oldest, self.ring)
         elif kind == "B":

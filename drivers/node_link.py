@@ -4,9 +4,10 @@ Every frame that is taken yields exactly one fact, so that a number is never sil
 in good order but no one can read comes out as Lost.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import isfinite
 from struct import Struct
+from types import MappingProxyType
 
 from drivers import node_frame
 from drivers.kinds import LOOP_STATES
@@ -34,16 +35,19 @@ _SETTINGS_AGAIN_S, _SETTINGS_AGAIN_MAX_S = 1.0, 60.0
 class NodeLink(NumberedLink):
     """One node. See NumberedLink for what it tells about itself; its beat has uptime_s, free_b, reset_cause, supply_mv.
 
-    error: why the node's HELLO was not accepted, or "".
+    error: why the node's HELLO was not accepted, or "". wanted: {bus: points that the site file names}, all nodes.
     settings: the text it is to have (drivers/node_settings.py), None to leave it alone. A node whose HELLO names others
     gets them, again after 1 to 60 s, until it names these or refuses them. cfg: what it named; None: it takes none.
     """
 
     def __init__(
-        self, source: str, mono_s: Callable[[], float], mark: tuple[int, int] = (0, 0), settings: str | None = None
-    ) -> None:
+        self, source: str, mono_s: Callable[[], float], mark: tuple[int, int] = (0, 0), settings: str | None = None,
+        wanted: Mapping[str, Sequence[str]] = MappingProxyType({}),
+    ) -> None:  # fmt: skip
         self.firmware = ""
         self.error = ""
+        self._wanted = wanted.get(source, ())
+        self._others = {bus: points for bus, points in wanted.items() if bus != source}
         self.cfg: int | None = None
         self._settings = settings
         self._wanted_cfg = cfg_of(settings or "")
@@ -151,7 +155,10 @@ class NodeLink(NumberedLink):
                 f"{node_frame.PROTO} and points such as 'fw;flow*2 loop*4'. Put the firmware of this release on it."
             )
             raise
-        self.error = ""
+        if not self._fits({point.partition(":")[2] for point, _ in points}):
+            return
+        if self._points and points != self._points:
+            self._numbered.replaced()
         self.ring, self.firmware, self._points = ring, firmware, points
         self._names = [name for name, _ in points]
         self._plain = frozenset(index for index, (_, words) in enumerate(points) if words is None)
@@ -167,6 +174,21 @@ class NodeLink(NumberedLink):
         elif self._settings_s is None and not self.refused:
             self._settings_s = now_s
         self.cfg = cfg
+
+    def _fits(self, here: set[str]) -> bool:
+        """Whether what it says may be taken: not when it has what another socket's node should have, and lacks ours."""
+        missing, has = [point for point in self._wanted if point not in here], ", ".join(sorted(here)) or "no point"
+        self.error = ""
+        if not missing:
+            return True
+        lacks = f"The node on {self.source} has {has}, and no {', '.join(missing)}, which the site file wants there"
+        theirs = [bus for bus, points in self._others.items() if points and here.issuperset(points)]
+        if theirs:
+            self.error = f"{lacks}: it fits {theirs[0]}. Nothing is taken from it. Swap the two plugs, or correct port."
+            self._numbered.reopened()
+            return False
+        self.error = f"{lacks}. Correct the site file, or the node's settings."
+        return True
 
     def outgoing(self) -> bytes:
         out = super().outgoing()

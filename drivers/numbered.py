@@ -59,6 +59,15 @@ class Numbered:
         self._ack_due = self._ack_now = True
         return gone
 
+    def reopened(self) -> None:
+        """The plug was out: whoever is there now must say who it is, before anything it numbers is taken."""
+        self.known = False
+        self._ask_due = True
+
+    def replaced(self) -> None:
+        """Its HELLO is another device's: what was known of the marks is not about it."""
+        self.boot = self.received = self.durable = 0
+
     def accept(self, boot: int, seq: int) -> bool:
         """Whether this frame is the next one and is hereby taken; what it is else decides the answer."""
         if self._is_repeat_or_hole(boot, seq, seq):
@@ -194,6 +203,10 @@ class NumberedLink:
     @property
     def frames_bad(self) -> int:
         return self._counts.bad
+
+    def reopened(self) -> None:
+        """The line was closed and is open again."""
+        self._numbered.reopened()
 
     def durable(self, boot: int, seq: int) -> None:
         """Everything of this boot up to seq is on disk: the source may forget it."""

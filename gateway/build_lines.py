@@ -83,6 +83,7 @@ def ports(
 ) -> "list[Port | ListenPort | ModbusPort]":  # fmt: skip
     """open_line: a bus's line, still closed. polled: what happens to the facts of Modbus units before `take`."""
     found: list[Port | ListenPort | ModbusPort] = []
+    wanted = node_points(site)
     for bus in site.buses.values():
         line = open_line(bus)
         if bus.kind == "modbus":
@@ -92,12 +93,18 @@ def ports(
         else:
             mark = marks.get(bus.name, (0, 0))
             link = (
-                NodeLink(bus.name, mono_s, mark, text_of(bus.node))
+                NodeLink(bus.name, mono_s, mark, text_of(bus.node), wanted)
                 if bus.kind == "node"
                 else KioskLink(bus.name, mono_s, mark)
             )
             found.append(Port(bus.name, line, link, loop, take, mono_s, bus.patience_s))
     return found
+
+
+def node_points(site: Site) -> dict[str, list[str]]:
+    """{bus: points} that the site file wants of each node."""
+    asked = [sensor.point for sensor in site.sensors.values()] + [window.rating for window in site.windows.values()]
+    return {bus.name: sorted(set(_points(bus.name, asked))) for bus in site.buses.values() if bus.kind == "node"}
 
 
 def ear(site: Site, bus: Bus, mono_s: Mono) -> Ear:

@@ -22,6 +22,7 @@ from drivers.node_link import NodeLink
 from drivers.pins import DigitalIn, open_pins
 from drivers.reading import DriverError
 from drivers.serial_line import SerialLine
+from drivers.stranger import KIOSK, NODE, TAIL_BYTES, who
 from gateway import build_lines
 from gateway.clock import SystemClock
 from gateway.config import Bus, Sensor, Site, Tls, Uplink, resolve_port
@@ -30,6 +31,7 @@ from gateway.doctor_finding import FAIL, OK, WARN, BusFacts, Finding, fault, fou
 from gateway.doctor_modbus import judge_line, judge_units
 from gateway.home import DATABASE
 from gateway.listen_port import Ear, ear_facts
+from gateway.ports import wrong_device
 from gateway.schema import SCHEMA_VERSION
 from gateway.words import Words
 
@@ -114,13 +116,15 @@ def _listen(
 ) -> None:
     began_s = mono_s()
     tried = [bus for bus in buses if bus.name not in findings]
+    wanted = build_lines.node_points(site)
     ears = {bus.name: build_lines.ear(site, bus, mono_s) for bus in tried if bus.is_overheard}
     links = {
-        bus.name: (NodeLink if bus.kind == "node" else KioskLink)(bus.name, mono_s)
+        bus.name: NodeLink(bus.name, mono_s, wanted=wanted) if bus.kind == "node" else KioskLink(bus.name, mono_s)
         for bus in tried
         if not bus.is_overheard
     }
     both: dict[str, NodeLink | KioskLink | Ear] = {**links, **ears}
+    tails = dict.fromkeys(both, b"")
     while (waiting := [name for name in both if name not in findings]) and mono_s() - began_s < HELLO_WAIT_S:
         for name in (name for name in waiting if name in links):
             links[name].tick()
@@ -128,7 +132,7 @@ def _listen(
                 lines[name].write(ask)
         readable, _, _ = select.select([lines[n].fd for n in waiting if lines[n].fd >= 0], [], [], _TURN_S)
         for name in waiting:
-            if lines[name].fd < 0 or (lines[name].fd in readable and not _heard(lines[name], both[name])):
+            if lines[name].fd < 0 or (lines[name].fd in readable and not _heard(lines[name], both[name], tails)):
                 findings[name] = fault(say, name, lines[name].error)
             elif name in ears:
                 ears[name].tick()
@@ -142,15 +146,18 @@ def _listen(
         if name in ears:
             findings[name] = judge_overheard(bus, msgspec.convert(ear_facts(ears[name], mono_s()), BusFacts), say)
         else:
-            findings[name] = no_hello(name, links[name].frames_good, links[name].frames_bad, say)
+            wrong = wrong_device(name, who(tails[name]), NODE if bus.kind == "node" else KIOSK)
+            silent = no_hello(name, links[name].frames_good, links[name].frames_bad, say)
+            findings[name] = fault(say, name, wrong) if wrong else silent
 
 
-def _heard(line: SerialLine, link: NodeLink | KioskLink | Ear) -> bool:
-    """False when the line was lost."""
+def _heard(line: SerialLine, link: NodeLink | KioskLink | Ear, tails: dict[str, bytes]) -> bool:
+    """False when the line was lost. tails: {bus: the last that came}."""
     data = line.read(_READ_BYTES)
     if data is None:
         return False
     link.feed(data)
+    tails[link.source] = (tails[link.source] + data)[-TAIL_BYTES:]
     return True
 
 

@@ -8,6 +8,7 @@ from drivers.kiosk_line import KioskLink
 from drivers.node_link import NodeLink
 from drivers.reading import Said
 from drivers.serial_line import SerialLine
+from drivers.stranger import KIOSK, NODE, TAIL_BYTES, who
 from gateway.contract import Json
 
 log = logging.getLogger(__name__)
@@ -16,6 +17,13 @@ READ_BYTES = 4096  # a bite, so that a pin's edge never waits long behind a busy
 _UNSENT_MAX = 65_536
 
 Link = NodeLink | KioskLink
+
+
+def wrong_device(name: str, found: str, expected: str) -> str:
+    """ "" when nobody is found, or the right one."""
+    if found in ("", expected):
+        return ""
+    return f"{name}: found {found} in this socket, expected {expected}; swap the two plugs, or correct port"
 
 
 class HeldLine:
@@ -79,6 +87,8 @@ class Port(HeldLine):
         self.paused = False
         self._silent_s = silent_s
         self.told_silent: bool | None = None
+        self._known_s = mono_s()  # when its device was last one that had said who it is
+        self._tail = b""  # of what came since the line was opened, until its device said who it is
 
     def tick(self) -> None:
         """A few times a second: open what is closed, repeat answers that may have been lost."""
@@ -86,11 +96,14 @@ class Port(HeldLine):
             if self._mono_s() >= self.line.next_try_s:
                 self._open()
         else:
+            if self.link.hello:
+                self._known_s = self._mono_s()
             self.link.tick()
             self._answer()
 
     def _serve(self, fd: int) -> None:
-        self._unsent = b""
+        self._unsent = self._tail = b""
+        self.link.reopened()
         self._listen(not self.paused)
         self.link.tick()
         self._answer()
@@ -115,6 +128,8 @@ class Port(HeldLine):
             self._lost()
             return
         facts = self.link.hear(data)
+        if not self.link.hello:
+            self._tail = (self._tail + data)[-TAIL_BYTES:]
         if facts:
             self._on_facts(facts)
         self._answer()
@@ -173,14 +188,21 @@ class Port(HeldLine):
 
     @property
     def silent_s(self) -> float | None:
-        """For how long nothing intelligible came, once that is longer than the site file allows; else None."""
-        waited_s = self._mono_s() - self.link.last_heard_s
+        """For how long nothing came that may be taken, once that is longer than the site file allows; else None."""
+        waited_s = self._mono_s() - min(self.link.last_heard_s, self._known_s)
         return waited_s if waited_s > self._silent_s and not self.paused else None
 
     @property
     def trouble(self) -> str:
         """Why nothing comes from here, in the installer's words; "" when all is well."""
-        return self._error or self.link.error
+        return self._error or self.link.error or self._stranger()
+
+    def _stranger(self) -> str:
+        """Another kind of device sits in this socket: two plugs were swapped, or `port` is wrong."""
+        if self.link.hello or not self._tail:
+            return ""
+        expected = NODE if isinstance(self.link, NodeLink) else KIOSK
+        return wrong_device(self.name, who(self._tail), expected)
 
     def facts(self) -> dict[str, object]:
         """For health and doctor."""

@@ -200,7 +200,9 @@ def test_a_line_that_only_echoes_our_own_voice_brings_no_facts(clock: Clock) -> 
             [kiosk_line.encode_lost(BOOT, 9, 13), issued(14)], [(11, 13), 14], encode_ack(BOOT, 14, 10), id="a loss"
         ),
         pytest.param([issued(1, boot=BOOT + 1)], [], encode_ask(), id="rebooted without a HELLO"),
-        pytest.param([encode_hello(BOOT, 14, 64, "k")], [(11, 13)], encode_ack(BOOT, 13, 10), id="cannot be had again"),
+        pytest.param(
+            [encode_hello(BOOT, 14, 64, "hall 1")], [(11, 13)], encode_ack(BOOT, 13, 10), id="cannot be had again"
+        ),
     ],
 )
 def test_events_count_only_in_order(

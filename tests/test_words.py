@@ -32,9 +32,14 @@ SENTENCES = {
         "</dev/x>: found <[Errno 5] x>, expected a serial port; see that the path is right",
         "</dev/x>: found the line gone (<end of file>), expected it to stay; see the plug and the cable",
     ],
-    "gateway/ports.py": ["the line was unplugged"],
     "drivers/node_link.py": [
         "The node on <n1> said a HELLO that cannot be used: <it speaks version 9>. Expected: version <1> and point<…>",
+        "The node on <n1> has <flow1>, and no <loop1>, which the site file wants there<>: it fits <n2>. Nothing<…>",
+        "The node on <n1> has <flow1>, and no <loop1>, which the site file wants there<>. Correct the site<…>",
+    ],
+    "gateway/ports.py": [
+        "the line was unplugged",
+        "<n1>: found <a kiosk that speaks LK1> in this socket, expected <a node>; swap the two plugs, or correct port",
     ],
     "drivers/escpos_tap.py": [
         "The kiosk on <p1> prints its tickets as pictures: <3> in a row without text. Expected: tickets printed as<…>",
