@@ -33,9 +33,10 @@ from gateway.meters import Proofs, Totals, UnitPin
 from gateway.minutes import MINUTE_S
 from gateway.own_alarms import cares, own_alarms, source_alarm
 from gateway.pending import Pending
-from gateway.pipeline import GPIO, Pipeline, Role
+from gateway.pipeline import Pipeline
 from gateway.reactions import Plan, Reactions
 from gateway.reader import Reader
+from gateway.sensors import Role
 from gateway.site_devices import model_of
 from gateway.storage import Storage, StorageThread
 from gateway.store import Store
@@ -45,6 +46,7 @@ from gateway.uplink import Identity, Link, Uplink, UplinkThread
 from models.features import WINDOW_MIN
 
 PINS_SOCKET = "pins.sock"
+GPIO = "gpio"
 
 
 class Ground(NamedTuple):

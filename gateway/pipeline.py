@@ -6,11 +6,9 @@ reactions act at once, and leaves the rest (commit, publish) to the threads behi
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
 
 import msgspec
 
-from drivers.kinds import KINDS
 from drivers.outputs import Output
 from drivers.reading import GOOD, Event, Lost, Reading, Run, Said, Value
 from gateway.alarms import UNACKNOWLEDGED, Alarms, Change
@@ -20,62 +18,9 @@ from gateway.detector import Detector
 from gateway.pending import Pending
 from gateway.reactions import Action, Reactions
 from gateway.reporting import Reporting
+from gateway.sensors import Role, Sensor, Sensors
 
 log = logging.getLogger(__name__)
-
-GPIO = "gpio"
-LOCAL_EVERY_S = 60.0
-
-
-class Role(NamedTuple):
-    """A sensor of the site file: the role given to a point."""
-
-    sensor: str
-    point: str
-    kind: str
-    every_s: float | None = None  # None: 60 for a local sensor, each reading of one that numbers
-    deadband: float = 0.0
-    valid: tuple[float, float] | None = None
-    numbered: bool = True  # whether its source numbers what it says; pins and polled units do not
-    stats: tuple[str, ...] = ()
-
-
-class _Sensor:
-    """A role, what it needs at each reading, and its latest value."""
-
-    __slots__ = (
-        "id",
-        "is_contact",
-        "last_s",
-        "name",
-        "report",
-        "scored",
-        "source",
-        "unit",
-        "valid",
-        "value",
-        "watched",
-    )
-
-    def __init__(self, role: Role, watched: bool, scored: bool) -> None:
-        kind = KINDS.get(role.kind)
-        self.id = role.sensor
-        self.source = role.point.partition(":")[0] if role.numbered else ""
-        self.unit = kind.unit if kind else ""
-        self.name = (self.id, self.unit)
-        self.is_contact = bool(kind and kind.is_contact)
-        self.valid = role.valid
-        # what numbers its readings is told each time, unless the site file says otherwise
-        every_s = role.every_s if role.every_s is not None else 0.0 if self.source else LOCAL_EVERY_S
-        self.report = Reporting(every_s, role.deadband, role.stats) if not self.source or every_s else None
-        self.watched, self.scored = watched, scored
-        self.value: Value | None = None
-        self.last_s = float("-inf")
-
-    @property
-    def is_plain(self) -> bool:
-        """Each of its readings is told, and nothing but the detector looks at it."""
-        return not (self.report or self.valid or self.is_contact or self.watched)
 
 
 class Pipeline:
@@ -104,12 +49,8 @@ class Pipeline:
         self._mono_s = mono_s
         self._label = label
         self._scored = scored = {sensor for sensors in alarms.models().values() for sensor in sensors}
-        self._sensors = {
-            role.point: _Sensor(role, alarms.watches(role.sensor), role.sensor in scored) for role in roles
-        }
-        self._by_id = {sensor.id: sensor for sensor in self._sensors.values()}
-        self._plain = {point: sensor for point, sensor in self._sensors.items() if sensor.is_plain}
-        sampled = [sensor for sensor in self._sensors.values() if sensor.report]
+        self._sensors = Sensors(roles, alarms.watches, scored)
+        sampled = [sensor for sensor in self._sensors.all() if sensor.report]
         self._with_statistics = [(s, s.report) for s in sampled if s.report and s.report.stats]
         self._around = Around({s.id: s.unit for s in sampled}, kept or {}, pending.keep)
         self.alarm_changes = 0
@@ -133,9 +74,9 @@ class Pipeline:
 
     def _run(self, run: Run, now_s: float) -> None:
         """Plain sensors in columns; any other's reading by itself, in its place."""
-        at = 0
+        at, plain = 0, self._sensors.plain
         for i, point in enumerate(run.points):
-            if point not in self._plain:
+            if point not in plain:
                 self._columns(run.part(at, i), now_s)
                 self._reading(run.reading(i), now_s)
                 at = i + 1
@@ -144,7 +85,7 @@ class Pipeline:
     def _columns(self, run: Run, now_s: float) -> None:
         if not run.points:
             return
-        sensors = [self._plain[point] for point in run.points]
+        sensors = list(map(self._sensors.plain.__getitem__, run.points))
         for sensor, value, mono_s in zip(sensors, run.values, run.monos_s, strict=True):
             sensor.value, sensor.last_s = value, mono_s
         self._pending.run(run, [sensor.name for sensor in sensors], now_s)
@@ -152,13 +93,8 @@ class Pipeline:
             self._detector.run([sensor.id for sensor in sensors], run.values, run.monos_s)
 
     def _reading(self, reading: Reading, now_s: float) -> None:
-        sensor = self._sensors.get(reading.point) or self._stranger(reading.point)
-        if (
-            sensor.valid
-            and isinstance(reading.value, float)
-            and not sensor.valid[0] <= reading.value <= sensor.valid[1]
-        ):
-            reading = reading._replace(quality="range")
+        sensor = self._sensors.at(reading.point)
+        reading = sensor.judged(reading)
         changed = sensor.value != reading.value
         sensor.value, sensor.last_s = reading.value, reading.mono_s
         if sensor.report:
@@ -176,7 +112,7 @@ class Pipeline:
             src = f"{sensor.source}/{reading.boot}/{reading.seq}" if reading.seq else None
             self._changed(self._alarms.reading(sensor.id, reading.value, reading.mono_s, now_s, src), now_s)
 
-    def _sampled(self, sensor: _Sensor, report: Reporting, reading: Reading, now_s: float) -> None:
+    def _sampled(self, sensor: Sensor, report: Reporting, reading: Reading, now_s: float) -> None:
         """Every sample is kept on the box; the city is told what its report says."""
         self._pending.samples.add(sensor.id, sensor.unit, reading, now_s)
         if report.told(reading):
@@ -184,7 +120,7 @@ class Pipeline:
         if report.stats:
             self._statistics(sensor, report.count(reading), now_s)
 
-    def _statistics(self, sensor: _Sensor, found: list[tuple[str, Reading]], now_s: float) -> None:
+    def _statistics(self, sensor: Sensor, found: list[tuple[str, Reading]], now_s: float) -> None:
         """Derived records: they have a time and no source's number."""
         for name, reading in found:
             unit = "" if name == "count" else sensor.unit
@@ -227,7 +163,7 @@ class Pipeline:
 
     def restore(self, levels: dict[str, Value], now_s: float) -> None:
         """After a restart: the last known levels, and the reactions to what stands already."""
-        for sensor in self._sensors.values():
+        for sensor in self._sensors.all():
             if sensor.id in levels and sensor.source:
                 sensor.value = levels[sensor.id]
                 self._changed(self._alarms.reading(sensor.id, levels[sensor.id], now_s, now_s), now_s)
@@ -274,12 +210,11 @@ class Pipeline:
 
     def values(self) -> dict[str, tuple[Value, float]]:
         """{sensor: (latest value, when)}; a sensor that never spoke is left out."""
-        return {s.id: (s.value, s.last_s) for s in self._sensors.values() if s.value is not None}
+        return self._sensors.values()
 
     def latest(self, sensor: str) -> tuple[Value, float] | None:
-        """(its latest value, when); None while it never spoke since the start."""
-        found = self._by_id.get(sensor)
-        return (found.value, found.last_s) if found and found.value is not None and found.last_s > 0 else None
+        """None while it never spoke since the start."""
+        return self._sensors.latest(sensor)
 
     def stands(self, alarm: str) -> bool:
         """Whether the cause of an alarm is there now."""
@@ -295,13 +230,6 @@ class Pipeline:
     @property
     def model_fault(self) -> str:
         return self._detector.fault
-
-    def _stranger(self, point: str) -> _Sensor:
-        """A point without a role is kept under its own name: what is acknowledged is never dropped."""
-        sensor = self._sensors[point] = self._plain[point] = _Sensor(
-            Role(point, point, ""), watched=False, scored=False
-        )
-        return sensor
 
 
 def _event_record(event: Event) -> Record:

@@ -51,8 +51,8 @@ GATEWAY_ORDER = (
     "alarm", "check", "db", "outbox", "run", "build", "scan_bus",
     "build_lines", "check_device", "desk", "box", "contract_command",
     # the flow and what it asks
-    "pipeline", "snapshot", "alarms", "reactions", "queues", "detector", "health", "control", "local", "meters",
-    "modbus_port", "listen_port", "ports", "own_alarms", "upkeep", "tickets",
+    "pipeline", "sensors", "snapshot", "alarms", "reactions", "queues", "detector", "health", "control", "local",
+    "meters", "modbus_port", "listen_port", "ports", "own_alarms", "upkeep", "tickets",
     # to the city, and what keeps it
     "around", "uplink", "session", "wire", "courier", "link", "reader", "storage", "store", "salvage", "budget",
     "numbers", "history", "lookback", "journal", "pending", "minutes", "samples", "packs", "planes", "schema",

@@ -13,9 +13,10 @@ from gateway.conditions import parse
 from gateway.contract import Label, Topics
 from gateway.detector import Detector
 from gateway.pending import Pending
-from gateway.pipeline import Pipeline, Role
+from gateway.pipeline import Pipeline
 from gateway.reactions import Plan, Reactions
 from gateway.reader import Reader
+from gateway.sensors import Role
 from gateway.store import Store
 
 TOPICS = Topics("linli", "demo")

@@ -11,10 +11,11 @@ from gateway.conditions import parse
 from gateway.detector import Detector
 from gateway.lookback import Span, samples_of
 from gateway.pending import Pending
-from gateway.pipeline import Pipeline, Role
+from gateway.pipeline import Pipeline
 from gateway.reactions import Reactions
 from gateway.reader import Reader
 from gateway.reporting import Reporting
+from gateway.sensors import Role
 from gateway.store import Store
 from tests.test_leak_to_city import TOPICS, Centre
 

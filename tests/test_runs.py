@@ -17,8 +17,9 @@ from gateway.contract import PACK_BYTES_MAX, PACK_RECORDS_MAX, Label, pack_paylo
 from gateway.detector import WAITING_ROWS_MAX, Detector
 from gateway.packs import reading_records
 from gateway.pending import Draft, Pending, Work
-from gateway.pipeline import Pipeline, Role
+from gateway.pipeline import Pipeline
 from gateway.reactions import Plan, Reactions
+from gateway.sensors import Role
 
 LABEL = Label(1, 1000.0, 1_800_000_000.0, "ntp", 0.01, "cafe0001")
 POINTS = [f"n1:flow{i}" for i in range(1, 7)]
