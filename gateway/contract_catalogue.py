@@ -187,6 +187,7 @@ class Line(Struct, kw_only=True):
     bad: Count
     silent_s: Some
     beat: dict[str, int]
+    refused: Annotated[str | UnsetType, Meta(description="why a node does not take its settings, or empty")] = UNSET
     units: Annotated[dict[str, ModbusUnit] | UnsetType, Meta(description="of a Modbus line, by device")] = UNSET
 
 
