@@ -3,11 +3,12 @@
 import random
 import selectors
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Self
 
 from drivers.kiosk_side import KioskSide
+from drivers.node_settings import Settings, text_of
 from drivers.node_side import NodeSide
 from gateway.config import Bus, Sensor, Site
 from gateway.site_devices import model_of
@@ -15,7 +16,9 @@ from simulator import data
 from simulator.building import Building, Report, is_contact, made_up_day
 from simulator.data import Course, Visits
 from simulator.faults import Change, Schedule
+from simulator.firmware_node import FirmwareNode
 from simulator.hall import Hall, Plan, made_up_visits
+from simulator.hands import Hands
 from simulator.hardware import Device, Line, NodePoints, ticket_fact
 from simulator.load import Load, kiosk_facts, node_facts
 from simulator.modbus_side import FAULTS as MODBUS_FAULTS
@@ -33,6 +36,7 @@ class Centre:
     """Call step() again and again. links: folder of the lines. Raises ScenarioError, and OSError for the folder.
 
     truth: the file beside it. Time comes from mono_s and wall_s, all chance from seed.
+    firmware: names of nodes that run their real firmware, in processes of their own.
     """
 
     def __init__(
@@ -45,6 +49,7 @@ class Centre:
         speed: float,
         mono_s: Callable[[], float],
         wall_s: Callable[[], float],
+        firmware: Collection[str] = (),
     ) -> None:
         self._site = site
         self._scenario = scenario
@@ -52,6 +57,8 @@ class Centre:
         self._seed = seed
         self._mono_s = mono_s
         self._wall_s = wall_s
+        self._firmware = firmware
+        self.nodes: dict[str, FirmwareNode] = {}
         self._started_s = mono_s()
         self._calm = False
         self._deeds = sorted(scenario.at, key=lambda deed: deed.s)
@@ -71,10 +78,13 @@ class Centre:
         self.lines = {bus.name: self._make_line(bus) for bus in site.buses.values()}
         self._faults = Schedule(scenario.own_faults, list(self.lines), seed)
         self._loads = self._make_loads()
+        self._hands = self._make_hands()
 
     def __enter__(self) -> Self:
         for report in self.building.levels():
             self._pin(report)
+            if node := self.nodes.get(report.point.partition(":")[0]):
+                node.offer([report])
         for reed in self._reeds.values():
             self.pins.set(reed.gpio, 1)
         self.truth.flush()
@@ -85,6 +95,8 @@ class Centre:
         return self
 
     def __exit__(self, *_: object) -> None:
+        for node in self.nodes.values():
+            node.close()
         for line in self.lines.values():
             line.unplug()
         self.pins.close()
@@ -118,6 +130,8 @@ class Centre:
         for line in self.lines.values():
             line.end_all()
             line.device.pending.clear()  # what still waited for a slot has not happened
+        for node in self.nodes.values():
+            node.calm()
 
     def _happen(self, now_s: float) -> None:
         for change in self._faults.due(now_s):
@@ -138,6 +152,8 @@ class Centre:
                     self._device(said.source).offer([ticket_fact(said)])
         for load in self._loads:
             load.tick(now_s)
+        for hands in self._hands:
+            hands.tick(now_s)
         for reed in self._reeds.values():
             if (closed := reed.tick(now_s)) is not None:
                 self.pins.set(reed.gpio, int(not closed))
@@ -165,6 +181,8 @@ class Centre:
         source = report.point.partition(":")[0]
         if points := self._points.get(source):
             self._device(source).offer([points.fact(report)])
+        elif node := self.nodes.get(source):
+            node.offer([report])
         elif source == "gpio":
             self._pin(report)
         elif source in self._units:
@@ -227,6 +245,8 @@ class Centre:
         if bus.kind == "modbus":
             modbus = ModbusDevice(name, ModbusSide(self._units_on(name), self._mono_ms))
             return Line(self._links / name, modbus, self.selector, self._dice(f"line/{name}"))
+        if name in self._firmware:
+            return Line(self._links / name, self._run_firmware(bus), self.selector, self._dice(f"line/{name}"))
         boot_file = self._links / f"{name}.boot"
         make = self._kiosk_maker(name) if bus.kind == "kiosk-line" else self._node_maker(name)
         device = Device(name, make, boot_file, self.truth, self._wall_s)
@@ -244,6 +264,14 @@ class Centre:
     def _kiosk_maker(self, name: str) -> Callable[[int], KioskSide]:
         ring = self._scenario.load.ring
         return lambda boot: KioskSide(boot, ring, f"sim-{name}", self._mono_ms)
+
+    def _run_firmware(self, bus: Bus) -> FirmwareNode:
+        name, settings = bus.name, Settings(text_of(bus.node))
+        sensors = [sensor for sensor in self._site.sensors.values() if sensor.source == name]
+        flash = self._links / f"{name}.flash"
+        node = FirmwareNode(name, flash, sensors, settings, self.truth, self._wall_s, self._mono_s)
+        self.nodes[name] = node
+        return node
 
     def _node_maker(self, name: str) -> Callable[[int], NodeSide]:
         load = self._scenario.load
@@ -281,6 +309,11 @@ class Centre:
                 loads.append(Load(line.device, facts, per_s))
         return loads
 
+    def _make_hands(self) -> list[Hands]:
+        change_s = self._scenario.hands.change_s
+        nodes = self.nodes.values() if change_s else ()
+        return [Hands(node, change_s, self._dice(f"hands/{node.name}")) for node in nodes]
+
     def _check(self) -> None:
         for deed in self._deeds:
             self.building.check(deed)
@@ -297,6 +330,11 @@ class Centre:
                     f"{self._scenario.name}: found {fault.do} on {fault.on!r}, a {self._site.buses[fault.on].kind}; "
                     "expected a modbus line. Name another bus."
                 )
+        if self._scenario.hands.change_s and not self._firmware:
+            raise ScenarioError(
+                f"{self._scenario.name}: found [hands] change_s and no node that runs its firmware; expected one. "
+                "Say --nodes firmware, or take [hands] out."
+            )
         if self._scenario.load.kiosk_per_s and self._scenario.hall.on:
             raise ScenarioError(
                 f"{self._scenario.name}: found [load] kiosk_per_s beside a hall that is on; expected only one to issue "

@@ -14,12 +14,15 @@ from pathlib import Path
 from gateway.clock import SystemClock
 from gateway.config import load
 from gateway.contract import Json
+from simulator import nodes_soak
 from simulator import scenario as scenarios
 from simulator.broker import Broker, BrokerError, free_port, mosquitto_path
 from simulator.faults import Change, Schedule
+from simulator.firmware import interpreter
 from simulator.processes import Child, Died, Interrupted, Processes, WrongPlace, workplace
 from simulator.relay import Relay
 from simulator.scenario import Fault
+from simulator.simulate import FIRMWARE, NODES_SAID, SIMULATED
 from simulator.stage import SITE, Stage, Verdict
 
 GOOD, FAILED, WRONG_USE = 0, 1, 2
@@ -42,6 +45,9 @@ FAULTS = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seconds", type=_seconds, default=SECONDS, metavar="N", help="(default: %(default)g)")
     parser.add_argument("--seed", type=int, default=1, metavar="K", help="of all chance (default: %(default)s)")
+    parser.add_argument(
+        "--vm-nodes", type=_nodes, default=0, metavar="N", help="so many nodes running their firmware, and nothing else"
+    )
     parser.add_argument("--rate", type=_rate, metavar="X", help="facts a second in all (default: the scenario's)")
     parser.add_argument("--broker", choices=("mosquitto", "embedded"), default="mosquitto", help="(default: mosquitto)")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="work in this new folder and leave it there")
@@ -54,6 +60,13 @@ def _seconds(text: str) -> float:
     if not SECONDS_MIN <= seconds <= SECONDS_MAX:
         raise argparse.ArgumentTypeError(f"found {text}; expected {SECONDS_MIN:g} to {SECONDS_MAX:g}")
     return seconds
+
+
+def _nodes(text: str) -> int:
+    nodes = int(text)
+    if not 0 <= nodes <= nodes_soak.NODES_MAX:
+        raise argparse.ArgumentTypeError(f"found {text}; expected 1 to {nodes_soak.NODES_MAX} nodes")
+    return nodes
 
 
 def _rate(text: str) -> float:
@@ -72,13 +85,18 @@ def run(args: argparse.Namespace) -> int:
             file=sys.stderr,
         )
         return WRONG_USE
+    if args.rate and args.vm_nodes:
+        print("linli chaos: found --rate beside --vm-nodes, whose inputs make its rate; leave one out", file=sys.stderr)
+        return WRONG_USE
     did: Counter[str] = Counter()
     verdict = Verdict(FAILED, "", {})
+    nodes: Json = {}
     troubles: list[str] = []
     try:
         with workplace(args.keep, "chaos") as folder, Processes(folder) as processes:
             chaos = Chaos(folder, processes, args, did)
             verdict = chaos.run(troubles)
+            nodes = chaos.nodes
     except WrongPlace as error:
         print(f"linli chaos: {error}", file=sys.stderr)
         return WRONG_USE
@@ -87,19 +105,20 @@ def run(args: argparse.Namespace) -> int:
     except Interrupted:
         print("linli chaos: ended early, no verdict", file=sys.stderr)
         return FAILED
-    return _conclude(args, did, verdict, troubles)
+    return _conclude(args, did, verdict, troubles, nodes)
 
 
 def replay(args: argparse.Namespace) -> str:
     """The command that does the same again."""
     words = ["linli", "chaos", f"--seconds {args.seconds:g}", f"--seed {args.seed}"]
+    words += [f"--vm-nodes {args.vm_nodes}"] if args.vm_nodes else []
     words += [f"--rate {args.rate:g}"] if args.rate else []
     words += [f"--broker {args.broker}"] if args.broker != "mosquitto" else []
     words += [f"--plant {args.plant}"] if args.plant else []
     return " ".join(words)
 
 
-def _conclude(args: argparse.Namespace, did: Counter[str], verdict: Verdict, troubles: list[str]) -> int:
+def _conclude(args: argparse.Namespace, did: Counter[str], verdict: Verdict, troubles: list[str], nodes: Json) -> int:
     good = verdict.code == GOOD and not troubles
     print("done     " + ", ".join(f"{count} {name}" for name, count in did.items()))
     print(verdict.text or "no verdict")
@@ -109,6 +128,7 @@ def _conclude(args: argparse.Namespace, did: Counter[str], verdict: Verdict, tro
     if args.json:
         said: Json = {"good": good, "command": replay(args), "seconds": args.seconds, "seed": args.seed}
         said |= {"did": dict(did), "verdict": verdict.counts, "troubles": troubles}
+        said |= {"nodes": nodes, "nodes_under": interpreter()[0]} if args.vm_nodes else {}
         args.json.write_text(json.dumps(said, ensure_ascii=False, indent=1) + "\n")
     return GOOD if good else FAILED
 
@@ -132,11 +152,13 @@ class Chaos:
         self._args = args
         self._did = did
         self._processes = processes
-        self._stage = Stage(folder, processes, self._clock.mono_s)
+        self._site = nodes_soak.write_site(folder, args.vm_nodes) if args.vm_nodes else SITE
+        self._stage = Stage(folder, processes, self._clock.mono_s, self._site)
+        self.nodes: Json = {}  # what each that ran its firmware did
         self._broker = Broker(folder / "broker", args.broker, port=free_port())
         self._relay = Relay(self._broker.port, delay_s=DELAY_S)
         self._dice = random.Random(f"{args.seed}/chaos")
-        self._scenario = scenario_file(folder, args.rate)
+        self._scenario = nodes_soak.SCENARIO if args.vm_nodes else scenario_file(folder, args.rate)
         self._gateway: Child
         self._began_s = 0.0
 
@@ -147,21 +169,29 @@ class Chaos:
             city = self._stage.start_city(self._broker.url, mqtt)
             self._gateway = self._stage.start_gateway(self._relay.url, self._args.plant)
             self._stage.await_gateway(self._gateway)
-            simulator = self._stage.start_simulator(self._scenario, self._args.seconds, self._args.seed)
+            nodes = FIRMWARE if self._args.vm_nodes else SIMULATED
+            simulator = self._stage.start_simulator(self._scenario, self._args.seconds, self._args.seed, nodes=nodes)
             self._began_s = self._clock.mono_s()
             simulator.wanted = False  # its end is not a fault
             self._strike()
             self._calm(simulator, troubles)
             if self._stage.end(self._gateway, city):
                 troubles.append("the gateway did not end cleanly")
-        return self._stage.verify()
+        if self._args.vm_nodes:
+            self._judge_nodes(troubles)
+        return self._stage.verify(excuse_lost=bool(self._args.vm_nodes))
+
+    def _judge_nodes(self, troubles: list[str]) -> None:
+        lines, found, self.nodes = nodes_soak.judge(self._stage.links / NODES_SAID)
+        print("\n".join(lines))
+        troubles += found
 
     def _s(self) -> float:
         return self._clock.mono_s() - self._began_s
 
     def _strike(self) -> None:
         """Faults at their moments, until the simulator makes no more facts."""
-        schedule = Schedule(FAULTS, [], self._args.seed)
+        schedule = Schedule(nodes_soak.FAULTS if self._args.vm_nodes else FAULTS, [], self._args.seed)
         told_s = 0.0
         while (s := self._s()) < self._args.seconds:
             for change in schedule.due(s):
@@ -213,7 +243,7 @@ class Chaos:
     def _count_line_faults(self) -> None:
         """The simulator carries them out itself, from the same seed and the same schedule."""
         faults = scenarios.load(self._scenario).own_faults
-        for change in Schedule(faults, list(load(SITE).buses), self._args.seed).due(self._args.seconds):
+        for change in Schedule(faults, list(load(self._site).buses), self._args.seed).due(self._args.seconds):
             if change.begins:
                 where = "pins" if change.target == "pins" else "line"
                 self._did[f"{where} {change.fault.do}"] += 1

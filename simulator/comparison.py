@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from simulator.ledger import Ledger
-from simulator.spans import Stream
+from simulator.spans import Spans, Stream
 from simulator.truth_book import Samples, Seq, TruthBook, Value, split_src
 
 EXAMPLES_MAX = 5
@@ -91,6 +91,7 @@ class Comparison:
         self.twice = 0
         self.untimed = 0
         self.lost_events = 0
+        self.unfounded = 0  # numbers that the ledger calls lost, and the device does not
         self.errors_s = array("d")
         self.examples: dict[str, list[str]] = {}
         self.missing = 0
@@ -99,6 +100,7 @@ class Comparison:
         self._seen = bytearray(len(book))
         self._syncs: dict[int, Sync] = {}
         self._found: dict[str, Samples] = {}
+        self._said_lost: dict[str, Spans] = {}  # by the ledger
 
     def feed(self, ledger: Ledger, gateway: str) -> None:
         """Raises msgspec.MsgspecError for a pack that a reader of the contract cannot read."""
@@ -114,6 +116,11 @@ class Comparison:
                 self._event_pack(body, sync)
 
     def finish(self, tolerance_s: float) -> None:
+        for prefix, said in self._said_lost.items():
+            both = Spans()
+            for first, last in (*said.ranges(), *self.book.lost.get(prefix, Spans()).ranges()):
+                both.add(first, last)
+            self.unfounded += len(both) - len(self.book.lost.get(prefix, ()))
         for prefix, seq in self.absent():
             self._absent(prefix, seq)
         self._look_for_samples(tolerance_s)
@@ -171,7 +178,7 @@ class Comparison:
         data = _lost(event.data)
         self._example("lost_events", f"{event.src}: {data.first} to {data.last}")
         if event.src is not None and 1 <= data.first <= data.last:
-            self.book.give_up(split_src(event.src)[0], data.first, data.last)
+            self._said_lost.setdefault(split_src(event.src)[0], Spans()).add(data.first, data.last)
 
     def _numbered(self, src: str, sensor: str | None, value: Value, t_s: float | None) -> None:
         """sensor: None for an event."""
@@ -212,7 +219,7 @@ class Comparison:
 
     def _absent(self, prefix: str, seq: Seq) -> None:
         number = seq if isinstance(seq, int) else int(seq.partition(".")[0])
-        if number in self.book.lost.get(prefix, ()):
+        if number in self.book.lost.get(prefix, ()) or number in self._said_lost.get(prefix, ()):
             self.given_up += 1
             self._example("given_up", f"{prefix}/{seq}")
         else:

@@ -17,6 +17,7 @@ from simulator.broker import Broker, BrokerError, free_port
 from simulator.faults import Change, Schedule
 from simulator.processes import Child, Died, Interrupted, Processes, WrongPlace, workplace
 from simulator.scene import Happening, Plain, Scene, Story, Tickets, Watcher, fault_words
+from simulator.simulate import AUTO
 from simulator.stage import SITE, Looker, Stage, Verdict
 
 GOOD, FAILED, WRONG_USE = 0, 1, 2
@@ -129,7 +130,7 @@ class Demo:
         gateway = self._stage.start_gateway(self._broker.url)
         self._stage.await_gateway(gateway)
         self._frame("启动模拟器", "starting the simulator")
-        simulator = self._stage.start_simulator("demo", self._seconds, self._seed)
+        simulator = self._stage.start_simulator("demo", self._seconds, self._seed, nodes=AUTO)
         self._began_s = self._clock.mono_s()
         self._frame("平常的一天", "an ordinary day")
         return city, gateway, simulator

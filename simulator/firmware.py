@@ -43,6 +43,10 @@ class Firmware:
         self._slave = slave  # held open: a firmware that has not opened its end yet is not a broken line
 
     @property
+    def closed(self) -> bool:
+        return self.fd < 0
+
+    @property
     def code(self) -> int | None:
         """How it ended, None while it runs."""
         return self._process.poll()

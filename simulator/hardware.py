@@ -19,6 +19,7 @@ from drivers.reading import Value
 from gateway.config import Sensor
 from simulator.building import Report, point_kind
 from simulator.faults import Wire
+from simulator.firmware_node import FirmwareNode
 from simulator.hall import Ticket
 from simulator.modbus_side import FAULTS as MODBUS_FAULTS
 from simulator.modbus_side import ModbusDevice
@@ -154,7 +155,11 @@ class Line:
     """A cable from a device to a pseudo-terminal, whose other end is linked as `link` while it is plugged in."""
 
     def __init__(
-        self, link: Path, device: Device | ModbusDevice, selector: selectors.BaseSelector, dice: random.Random
+        self,
+        link: Path,
+        device: Device | ModbusDevice | FirmwareNode,
+        selector: selectors.BaseSelector,
+        dice: random.Random,
     ) -> None:
         self.device = device
         self._link = link

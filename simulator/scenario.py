@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 FOLDER = Path(__file__).parent / "scenarios"
+HANDS_MIN_S = 5.0
 PAGE = "docs/scenarios.md lists every key"
 
 Seconds = Annotated[float, Meta(ge=0, le=31_536_000)]
@@ -78,6 +79,12 @@ class Load(Frozen):
     ring: Annotated[int, Meta(ge=8, le=65_535)] = 64
 
 
+class Hands(Frozen):
+    """Of nodes that run their firmware. change_s: each input is moved about that often; 0 = by the building alone."""
+
+    change_s: Annotated[float, Meta(ge=0, le=86_400)] = 0.0
+
+
 class Deed(Frozen):
     """`do` at `s` seconds of real time after the start."""
 
@@ -112,6 +119,7 @@ class Scenario(Frozen):
     water: Water = Water()
     hall: Hall = Hall()
     load: Load = Load()
+    hands: Hands = Hands()
     at: tuple[Deed, ...] = ()
     fault: tuple[Fault, ...] = ()
 
@@ -124,6 +132,9 @@ class Scenario(Frozen):
     def own_faults(self) -> tuple[Fault, ...]:
         """Faults the simulator carries out itself: on lines and pins."""
         return tuple(fault for fault in self.fault if fault.on not in ("broker", "gateway"))
+
+
+TABLES = (("water", Water), ("hall", Hall), ("load", Load), ("hands", Hands))
 
 
 def load(name: str) -> Scenario:
@@ -151,6 +162,11 @@ def parse(text: str, name: str) -> Scenario:
         scenario = msgspec.convert({**raw, "name": name}, Scenario)
     except msgspec.ValidationError as error:
         raise ScenarioError(f"{name}: {error}{_found(raw, str(error))}. Correct that value; {PAGE}.") from None
+    if 0 < scenario.hands.change_s < HANDS_MIN_S:
+        raise ScenarioError(
+            f"{name}: [hands]: found change_s {scenario.hands.change_s:g}; expected 0, or at least {HANDS_MIN_S:g}: "
+            "to a pad, two presses within 2 s are one. Write a larger number."
+        )
     for index, deed in enumerate(raw.get("at", [])):
         _check_deed(f"{name}: [[at]] number {index + 1}", deed)
     for index, fault in enumerate(raw.get("fault", [])):
@@ -172,7 +188,7 @@ def _found(raw: dict[str, Any], message: str) -> str:
 def _known_keys(name: str, raw: dict[str, Any]) -> None:
     """Every unknown key at once, before types are looked at: a misspelt key is the likeliest mistake."""
     tables: list[tuple[str, Any, type[Struct]]] = [("the file", raw, Scenario)]
-    tables += [(f"[{key}]", raw.get(key), cls) for key, cls in (("water", Water), ("hall", Hall), ("load", Load))]
+    tables += [(f"[{key}]", raw.get(key), cls) for key, cls in TABLES]
     for key, cls in (("at", Deed), ("fault", Fault)):
         rows = raw.get(key, [])
         rows = rows if isinstance(rows, list) else []

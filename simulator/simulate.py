@@ -5,6 +5,7 @@ One thread, one loop: people and water say what happened, devices take it into t
 
 import argparse
 import fcntl
+import json
 import signal
 import sys
 import time
@@ -12,12 +13,16 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, Self
 
-from gateway.config import ConfigErrors, load
+from gateway.config import ConfigErrors, Site, load
 from simulator import scenario as scenarios
 from simulator.centre import Centre
-from simulator.scenario import ScenarioError
+from simulator.firmware import MICROPYTHON, interpreter
+from simulator.firmware_node import BOARD, not_on_board
+from simulator.scenario import Scenario, ScenarioError
 
 STEP_S = 0.02
+FIRMWARE, SIMULATED, AUTO = "firmware", "simulated", "auto"
+NODES_SAID = "firmware.json"  # in --links, at the end: what each node that ran its firmware did
 SETTLE_S, SETTLE_AFTER_SIGNAL_S = 60.0, 5.0
 
 
@@ -29,6 +34,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", metavar="K", type=int, default=1, help="of all chance (default 1)")
     parser.add_argument("--seconds", metavar="N", type=_seconds, help="then stop making facts; default: the scenario's")
     parser.add_argument("--speed", metavar="X", type=_speed, default=1.0, help="of people's and water's habits")
+    parser.add_argument(
+        "--nodes",
+        choices=(AUTO, FIRMWARE, SIMULATED),
+        default=AUTO,
+        help="whether nodes run their real firmware (auto: where MicroPython is, and the scenario has no node load)",
+    )
 
 
 def _seconds(text: str) -> float:
@@ -52,7 +63,8 @@ def run(args: argparse.Namespace) -> int:
         scenario = scenarios.load(args.scenario)
         args.links.mkdir(parents=True, exist_ok=True)
         lock = _lock(args.links)
-        centre = Centre(site, scenario, args.links, args.truth, args.seed, args.speed, time.monotonic, time.time)
+        own = nodes_with_firmware(site, scenario, args.nodes)
+        centre = Centre(site, scenario, args.links, args.truth, args.seed, args.speed, time.monotonic, time.time, own)
     except (ConfigErrors, ScenarioError) as error:
         print(error, file=sys.stderr)
         return 2
@@ -62,8 +74,33 @@ def run(args: argparse.Namespace) -> int:
     seconds = args.seconds if args.seconds is not None else scenario.seconds
     with lock, centre, _Asked() as asked:
         print(f"simulating {site.gateway}: {', '.join(site.buses)} and pins.sock in {args.links}", flush=True)
+        if own:
+            print(f"{', '.join(own)}: the real firmware, under {interpreter()[0]}", flush=True)
         _generate(centre, seconds, asked)
-        return _settle(centre, asked)
+        code = _settle(centre, asked)
+        if own:
+            said = {name: node.summary() for name, node in centre.nodes.items()}
+            (args.links / NODES_SAID).write_text(json.dumps(said) + "\n")
+        return code
+
+
+def nodes_with_firmware(site: Site, scenario: Scenario, wanted: str) -> list[str]:
+    """Names of the nodes that run it. Raises ScenarioError when all shall and one cannot."""
+    nodes = [bus.name for bus in site.buses.values() if bus.kind == "node"]
+    if wanted == SIMULATED or (wanted == AUTO and (scenario.load.node_per_s or interpreter()[0] != MICROPYTHON)):
+        return []
+    if scenario.load.node_per_s:
+        raise ScenarioError(
+            f"{scenario.name}: found [load] node_per_s beside --nodes firmware; expected none: a node's firmware "
+            "says what its inputs do. Take it out, or say --nodes simulated."
+        )
+    strange = not_on_board(sensor.point for sensor in site.sensors.values() if sensor.source in nodes)
+    if strange and wanted == FIRMWARE:
+        raise ScenarioError(
+            f"found {strange[0]} in the site file; expected points that drivers/node/boards/{BOARD}.py has. "
+            "Take another point, or say --nodes simulated."
+        )
+    return [name for name in nodes if not any(point.startswith(f"{name}:") for point in strange)]
 
 
 def _lock(links: Path) -> IO[str]:

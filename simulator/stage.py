@@ -13,6 +13,7 @@ from gateway.contract import STREAMS, Json
 from gateway.control import NotRunning, ask
 from simulator.ledger_file import LedgerError, open_file
 from simulator.processes import ROOT, Child, Died, Processes
+from simulator.simulate import SIMULATED
 
 SITE = Path(__file__).parent / "sites" / "demo.toml"
 START_S = 30.0
@@ -58,11 +59,13 @@ class Stage:
     def await_gateway(self, child: Child) -> None:
         self._served(child, lambda: bool(self.connected(self.status())))
 
-    def start_simulator(self, scenario: str, seconds: float, seed: int, speed: float = 1.0) -> Child:
+    def start_simulator(
+        self, scenario: str, seconds: float, seed: int, speed: float = 1.0, nodes: str = SIMULATED
+    ) -> Child:
         """Its first second begins when this returns, or up to 0.1 s before."""
         place = ["--links", str(self.links), "--truth", str(self.truth)]
         what = ["--scenario", scenario, "--seconds", str(seconds), "--seed", str(seed)]
-        what += ["--speed", str(speed)]
+        what += ["--speed", str(speed), "--nodes", nodes]
         child = self.processes.start("simulator", "simulate", str(self._site), *place, *what)
         self._served(child, lambda: child.said("simulating "))
         return child
@@ -112,10 +115,11 @@ class Stage:
         finally:
             db.close()
 
-    def verify(self) -> Verdict:
+    def verify(self, excuse_lost: bool = False) -> Verdict:
         """`linli verify` on truth and ledger, in a process of its own."""
         files = ["--truth", str(self.truth), "--db", str(self.ledger_path)]
         command = [sys.executable, "-m", "gateway", "verify", *files, "--json"]
+        command += ["--excuse-lost"] if excuse_lost else []
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=_VERIFY_S, cwd=ROOT, check=False)
         except subprocess.TimeoutExpired:

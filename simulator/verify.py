@@ -21,8 +21,13 @@ GOOD, FAILED, WRONG_USE = 0, 1, 2
 TIME_TOLERANCE_S = 5.0
 
 
-def verdict(comparison: Comparison, found: Numbers, not_whole: list[str], tolerance_s: float) -> dict[str, object]:
-    """Counts by name; `failed` names those that make the verdict bad."""
+def verdict(
+    comparison: Comparison, found: Numbers, not_whole: list[str], tolerance_s: float, excuse_lost: bool = False
+) -> dict[str, object]:
+    """Counts by name; `failed` names those that make the verdict bad.
+
+    excuse_lost: what the device itself said to have given up may be missing. Nobody else's word excuses anything.
+    """
     book = comparison.book
     late = sum(error_s > tolerance_s for error_s in comparison.errors_s)
     counts: dict[str, object] = {
@@ -35,6 +40,7 @@ def verdict(comparison: Comparison, found: Numbers, not_whole: list[str], tolera
         "lost_lines": book.lost_lines,
         "lost_events": comparison.lost_events,
         "given_up": comparison.given_up,
+        "unfounded": comparison.unfounded,
         "time_median_s": _median(comparison.errors_s),
         "time_max_s": round(max(comparison.errors_s, default=0.0), 3),
         "time_off": late,
@@ -44,8 +50,9 @@ def verdict(comparison: Comparison, found: Numbers, not_whole: list[str], tolera
         "sampled_seen": comparison.sampled_seen,
         "empty": int(not len(book) and not book.sampled),
     }
-    failing = ("missing", "wrong", "invented", "twice", "lost_lines", "lost_events", "given_up", "time_off", "holes")
-    failed = [name for name in (*failing, "heads_not_reached", "conflicts", "empty") if counts[name]]
+    failing = ["missing", "wrong", "invented", "twice", "time_off", "holes", "heads_not_reached", "conflicts", "empty"]
+    failing += ["unfounded"] if excuse_lost else ["lost_lines", "lost_events", "given_up"]
+    failed = [name for name in failing if counts[name]]
     examples = comparison.examples | ({"not_whole": not_whole} if not_whole else {})
     return counts | {"failed": failed, "examples": examples, "good": not failed}
 
@@ -58,7 +65,8 @@ def lines(said: dict[str, object], tolerance_s: float) -> list[str]:
     """The verdict for a person."""
     text = """\
 facts    {facts}: {arrived} arrived, {missing} missing, {wrong} wrong, {invented} invented, {twice} twice
-lost     {lost_lines} times by the truth, {lost_events} times by the ledger: {given_up} facts did not arrive
+lost     {lost_lines} times by the truth, {lost_events} times by the ledger: {given_up} facts did not arrive, \
+{unfounded} numbers by the ledger alone
 time     median {time_median_s} s, max {time_max_s} s off; {time_off} beyond {tolerance} s, {untimed} without a time
 numbers  {packs} packs held, {copies} copies, {holes} holes, {heads_not_reached} heads not reached, \
 {conflicts} conflicts, {rejects} rejects
@@ -78,6 +86,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--gateway", help="whose facts (default: the only one in the ledger)")
     parser.add_argument(
         "--time-tolerance", metavar="S", type=float, default=TIME_TOLERANCE_S, help="(default: %(default)g s)"
+    )
+    parser.add_argument(
+        "--excuse-lost", action="store_true", help="what a device itself said to have given up may be missing"
     )
     parser.add_argument("--json", action="store_true", help="a JSON object as the last line")
 
@@ -106,7 +117,7 @@ def _compare(ledger: Ledger, arguments: argparse.Namespace) -> dict[str, object]
     comparison = Comparison(read_truth(arguments.truth))
     comparison.feed(ledger, gateway)
     comparison.finish(arguments.time_tolerance)
-    return verdict(comparison, *numbers(ledger, gateway), arguments.time_tolerance)
+    return verdict(comparison, *numbers(ledger, gateway), arguments.time_tolerance, arguments.excuse_lost)
 
 
 def _only_gateway(ledger: Ledger) -> str:

@@ -66,7 +66,7 @@ def first_wrong(turns: int) -> str:
         this, following = dice.randrange(KINDS), dice.randrange(KINDS)
         how, at = HOW[turn % 3], dice.randrange(len(wires[this]))
         found = splitter.feed(damaged(wires[this], how, at, dice) + wires[following])
-        # The zeros around a frame may come once or twice; with any other byte the frame is lost, and never more than it.
+        # The zeros around a frame may come once or twice; any other byte costs the frame, and never more than it.
         whole = at in (0, len(wires[this]) - 1) and how != "flipped"
         if found != ([frames[this]] if whole else []) + [frames[following]]:
             return f"turn {turn}, seed {SEED}: {frames[this]} {how} at {at}, then {frames[following]}: {found}"

@@ -43,7 +43,7 @@ def test_a_mistake_says_what_was_found_what_was_expected_and_what_to_do(text: st
 
 
 def test_a_name_that_is_no_scenario_names_those_there_are(tmp_path: Path) -> None:
-    with pytest.raises(ScenarioError, match="'chaso' cannot be read .*expected one of chaos, demo, quiet.*Choose"):
+    with pytest.raises(ScenarioError, match="'chaso' cannot be read .*expected one of chaos, demo, nodes, .*Choose"):
         load("chaso")
     (tmp_path / "own.toml").write_text("seconds = 3")
     assert load(str(tmp_path / "own.toml")).seconds == 3

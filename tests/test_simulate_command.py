@@ -65,7 +65,7 @@ def test_the_command_fails_and_names_who_still_holds_facts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(simulate, "SETTLE_S", 0.3)
-    assert simulate_here(tmp_path, "--seconds", "0.2") == 1
+    assert simulate_here(tmp_path, "--seconds", "0.2", "--nodes", "simulated") == 1
     said = capsys.readouterr().err
     assert "n1 still holds 2 facts; expected the gateway to make all durable. See that it runs" in said
     assert "n2 still holds 2 facts" in said
@@ -74,7 +74,7 @@ def test_the_command_fails_and_names_who_still_holds_facts(
 
 def test_wrong_use_is_told_before_anything_is_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert simulate_here(tmp_path, "--scenario", "no-such") == 2
-    assert "expected one of chaos, demo, quiet" in capsys.readouterr().err
+    assert "expected one of chaos, demo, nodes, powercut, quiet" in capsys.readouterr().err
     assert not (tmp_path / "truth").exists()
     with pytest.raises(SystemExit):
         simulate_here(tmp_path, "--speed", "0")

@@ -239,6 +239,26 @@ def test_what_was_lost_by_somebodys_word_is_not_called_missing(case):
     assert said["examples"]["missing"] == ["n1/3/5"]
 
 
+def test_a_device_that_may_lose_is_excused_by_its_own_word(case):
+    case.good("n1/3/1")
+    for seq in (2, 3):
+        case.truth(f"n1/3/{seq}")
+    case.lost("n1/3", 2, 3)
+    case.event("n1/3/3", None, "source.lost", data={"value": None, "first": 2, "last": 3})
+    said = case.verdict("--excuse-lost")
+    assert (said["good"], said["given_up"], said["unfounded"]) == (True, 2, 0)
+
+
+def test_nobody_elses_word_excuses_a_device_that_may_lose(case):
+    case.good("n1/3/1")
+    for seq in (2, 3, 4):
+        case.truth(f"n1/3/{seq}")
+    case.lost("n1/3", 2, 3)
+    case.event("n1/3/4", None, "source.lost", data={"value": None, "first": 2, "last": 4})
+    said = case.verdict("--excuse-lost")
+    assert (said["failed"], said["unfounded"], said["missing"]) == (["unfounded"], 1, 0)
+
+
 def test_what_others_sent_is_not_the_truths_business(case):
     case.good("n1/3/1")
     case.reading("n7/1/1")
