@@ -45,10 +45,15 @@ class Budget:
         self._history = history
         self.pages_max = pages_max
         self._limit_pages = pages_max
+        self._beyond: dict[tuple[_Step, int], int] = {}  # of a step and an epoch: up to this id nothing is left to pick
         db.execute(f"PRAGMA max_page_count = {pages_max}")
 
     def _pragma(self, name: str) -> int:
         return int(self._db.execute(f"PRAGMA {name}").fetchone()[0])
+
+    def forget(self) -> None:
+        """A transaction was taken back, and what it gave up is there again."""
+        self._beyond = {}
 
     @property
     def used_pages(self) -> int:
@@ -56,7 +61,8 @@ class Budget:
 
     @property
     def short(self) -> bool:
-        return self.used_pages > self._limit_pages * FULL_AT
+        enough = self._limit_pages * FULL_AT
+        return self._pragma("page_count") > enough and self.used_pages > enough
 
     def stop_growing(self) -> None:
         """The file system is full although the budget is not: live within what the file has now."""
@@ -90,11 +96,15 @@ class Budget:
         """What was confirmed long enough ago, by hours of operation: a lying clock must not delete anything."""
         for epoch_no, stream, acked in self._db.execute("SELECT epoch_no, stream, acked FROM streams").fetchall():
             first = pack_id(epoch_no, STREAMS[stream], 0)
-            rows = self._db.execute(
-                "SELECT id, hour FROM packs WHERE id > ? AND id <= ? ORDER BY id LIMIT ?",
-                (first, first + acked, _PRUNE_PACKS),
-            ).fetchall()
-            self._delete([row_id for row_id, hour in rows if hour < before_hour])
+            for limit in (1, _PRUNE_PACKS):  # nearly always not even the oldest one is old enough
+                rows = self._db.execute(
+                    "SELECT id, hour FROM packs WHERE id > ? AND id <= ? ORDER BY id LIMIT ?",
+                    (first, first + acked, limit),
+                ).fetchall()
+                old = [row_id for row_id, hour in rows if hour < before_hour]
+                self._delete(old)
+                if not old:
+                    break
 
     def _confirmed_ids(self) -> list[int]:
         for epoch_no, stream, acked in self._db.execute("SELECT epoch_no, stream, acked FROM streams"):
@@ -104,19 +114,25 @@ class Budget:
             ).fetchall()
             if rows:
                 return [row[0] for row in rows]
-        rows = self._db.execute("SELECT id FROM packs WHERE state = ? LIMIT ?", (CONFIRMED, CHUNK_PACKS)).fetchall()
+        rows = self._db.execute(
+            f"SELECT id FROM packs INDEXED BY packs_confirmed WHERE state = {CONFIRMED} LIMIT ?", (CHUNK_PACKS,)
+        ).fetchall()
         return [row[0] for row in rows]
 
     def _waiting_rows(self, step: _Step) -> list[tuple[int, int, float | None, float | None]]:
         for (epoch_no,) in self._db.execute("SELECT no FROM epochs ORDER BY no").fetchall():
             first = pack_id(epoch_no, step.stream, 0)
+            after = self._beyond.get((step, epoch_no), first)
             rows = self._db.execute(
                 "SELECT id, records, wall + first_mono - mono, wall + last_mono - mono FROM packs"
                 f" WHERE id > ? AND id <= ? AND state = ? AND notice = 0 AND ({step.pick}) ORDER BY id LIMIT ?",
-                (first, first + N_MAX, WAITING, CHUNK_PACKS),
+                (after, first + N_MAX, WAITING, CHUNK_PACKS),
             ).fetchall()
             if rows:
+                self._beyond[step, epoch_no] = rows[-1][0]
                 return rows
+            last = self._db.execute("SELECT max(id) FROM packs WHERE id > ? AND id <= ?", (first, first + N_MAX))
+            self._beyond[step, epoch_no] = last.fetchone()[0] or first
         return []
 
     def _names(self) -> dict[int, str]:

@@ -98,8 +98,8 @@ class History:
         if not self._numbers:
             self._numbers = dict(self._db.execute("SELECT sensor, no FROM names").fetchall())
         if sensor not in self._numbers:
-            added = self._db.execute("INSERT INTO names VALUES (NULL,?,?)", (sensor, unit))
-            self._numbers[sensor] = added.lastrowid or 0
+            added = self._db.execute("INSERT INTO names VALUES (NULL,?,?) RETURNING no", (sensor, unit)).fetchone()
+            self._numbers[sensor] = int(added[0])
         return self._numbers[sensor]
 
     def _wall(self, label: Label) -> None:

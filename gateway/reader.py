@@ -79,7 +79,7 @@ class Reader:
         newest = max(self._names)
         for no in range(epoch_no, newest + 1):
             rows = self._db.execute(
-                "SELECT body FROM packs WHERE id > ? AND id <= ? AND notice = 1",
+                "SELECT body FROM packs INDEXED BY packs_notice WHERE id > ? AND id <= ? AND notice = 1",
                 (pack_id(no, stream, 0), pack_id(no, stream, N_MAX)),
             )
             for (body,) in rows:

@@ -4,7 +4,6 @@ SQLite, WAL, synchronous=FULL: what `commit` returned from is on the disk. Numbe
 same transaction, so they have no holes. Synchronous and owned by one thread (gateway/storage.py).
 """
 
-import json
 import random
 import sqlite3
 from collections.abc import Iterable, Iterator
@@ -14,7 +13,7 @@ from typing import Protocol
 
 import msgspec
 
-from gateway import journal
+from gateway import journal, kept
 from gateway.budget import Budget
 from gateway.contract import STREAMS, Began, Gap, Json, Label, Record
 from gateway.history import History
@@ -216,15 +215,11 @@ class Store:
                 self._insert(work.drafts)
                 journal.forget(self._db, work.closed)
                 journal.note(self._db, work.journal)
-                self._db.executemany(
-                    "INSERT INTO sources VALUES (?,?,?) ON CONFLICT DO UPDATE SET boot=excluded.boot, seq=excluded.seq",
-                    [(source, *mark) for source, mark in work.marks.items()],
-                )
-                for key, value in work.keep.items():
-                    self._set_keep(key, value)
+                kept.mark(self._db, work.marks)
+                kept.keep(self._db, work.keep)
                 self._insert(self.history.write(work, self._label(), self._numbers.hours))
-            for confirm in confirms:
-                self._confirm(confirm)
+            if confirms:
+                self._confirm(confirms)
         self.commits += 1
 
     def _insert(self, drafts: list[Draft]) -> None:
@@ -261,16 +256,24 @@ class Store:
         except (OSError, sqlite3.OperationalError) as error:
             self.trouble = f"the disk is full: {error}"
 
-    def _confirm(self, confirm: Confirm) -> None:
+    def _confirm(self, confirms: list[Confirm]) -> None:
+        """Many may have come since the last commit: how far a stream is held, is noted once."""
         self._numbers.write()  # `min(head, ...)` below must know what this transaction numbered
-        row = self._db.execute("SELECT no FROM epochs WHERE epoch = ?", (confirm.epoch,)).fetchone()
-        if row is None:
-            return
-        epoch_no = int(row[0])
+        epochs = {epoch: int(no) for no, epoch in self._db.execute("SELECT no, epoch FROM epochs")}
+        upto: dict[tuple[int, int], int] = {}
+        for confirm in confirms:
+            if epoch_no := epochs.get(confirm.epoch):
+                for stream, n in confirm.upto.items():
+                    key = (epoch_no, STREAMS.index(stream))
+                    upto[key] = max(upto.get(key, 0), n)
+                self._confirm_apart(epoch_no, confirm)
         self._db.executemany(
             "UPDATE streams SET acked = max(acked, min(head, ?)) WHERE epoch_no = ? AND stream = ?",
-            [(upto, epoch_no, STREAMS.index(stream)) for stream, upto in confirm.upto.items()],
+            [(n, *key) for key, n in upto.items()],
         )
+
+    def _confirm_apart(self, epoch_no: int, confirm: Confirm) -> None:
+        """What is said of single packs."""
         for stream, ranges in confirm.also.items():
             self._db.executemany(
                 "UPDATE packs SET state = ? WHERE id BETWEEN ? AND ? AND state = ?",
@@ -352,31 +355,19 @@ class Store:
 
     def marks(self) -> dict[str, tuple[int, int]]:
         """How far each numbered source is durable: {source: (boot, seq)}."""
-        return {source: (boot, seq) for source, boot, seq in self._db.execute("SELECT * FROM sources")}
+        return kept.marks(self._db)
 
     def kept(self) -> dict[str, object]:
         """State kept by earlier work, as it was given."""
-        return {key: json.loads(value) for key, value in self._db.execute("SELECT key, value FROM keep")}
+        return kept.kept(self._db)
 
     def box(self, key: str, default: str = "") -> str:
-        row = self._db.execute("SELECT value FROM box WHERE key = ?", (key,)).fetchone()
-        return str(row[0]) if row else default
+        return kept.box(self._db, key, default)
 
     # -- small things --------------------------------------------------------------------------------------------------
 
     def _set_box(self, **values: object) -> None:
-        self._db.executemany(
-            "INSERT INTO box VALUES (?,?) ON CONFLICT DO UPDATE SET value = excluded.value",
-            [(key, str(value)) for key, value in values.items()],
-        )
-
-    def _set_keep(self, key: str, value: str | None) -> None:
-        if value is None:
-            self._db.execute("DELETE FROM keep WHERE key = ?", (key,))
-        else:
-            self._db.execute(
-                "INSERT INTO keep VALUES (?,?) ON CONFLICT DO UPDATE SET value = excluded.value", (key, value)
-            )
+        kept.set_box(self._db, values)
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -389,6 +380,7 @@ class Store:
         except BaseException:
             self._numbers.undo()
             self.history.forget()
+            self._budget.forget()
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
             raise

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from simulator.virtual_disk import VirtualDisk
+
 ON_CI = os.environ.get("CI") == "true"
 MOSQUITTO = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
 DATA = Path(os.environ.get("LINLI_DATA") or Path(__file__).parents[2] / "shared" / "data")
@@ -123,6 +125,13 @@ class Mosquitto:
                 return True
             time.sleep(0.005)
         return False
+
+
+@pytest.fixture
+def disk() -> Iterator[VirtualDisk]:
+    made = VirtualDisk()
+    yield made
+    made.close()
 
 
 def free_port() -> int:

@@ -55,7 +55,7 @@ GATEWAY_ORDER = (
     "meters", "modbus_port", "listen_port", "ports", "own_alarms", "upkeep", "tickets",
     # to the city, and what keeps it
     "around", "uplink", "session", "wire", "courier", "link", "reader", "storage", "store", "salvage", "budget",
-    "numbers", "history", "lookback", "journal", "pending", "minutes", "samples", "packs", "planes", "schema",
+    "numbers", "history", "lookback", "journal", "kept", "pending", "minutes", "samples", "packs", "planes", "schema",
     # the site file
     "config", "site_writer", "alarm_rules", "site_kiosks", "site_rules", "site_devices", "site_reader", "site_tables",
     "site_hall", "site_types", "site_lines", "conditions", "reporting", "opening",

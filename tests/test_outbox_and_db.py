@@ -277,7 +277,7 @@ def test_migrate_refuses_beside_a_running_gateway(tmp_path, hand, linli) -> None
 
 def test_migrate_brings_an_empty_file_to_the_schema_and_refuses_a_newer_one(tmp_path, linli) -> None:
     sqlite3.connect(tmp_path / "linli.db").execute("VACUUM").connection.close()
-    assert linli("db", "migrate")[0:2] == (0, f"{tmp_path}/linli.db: schema 2, was 0\n")
+    assert linli("db", "migrate")[0:2] == (0, f"{tmp_path}/linli.db: schema 3, was 0\n")
     with sqlite3.connect(tmp_path / "linli.db") as db:
         db.execute("PRAGMA user_version = 99")
     db.close()

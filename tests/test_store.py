@@ -10,7 +10,7 @@ from drivers.reading import Reading
 from gateway.contract import Label, Record
 from gateway.packs import open_records
 from gateway.pending import Confirm, Pending, Work
-from gateway.schema import pack_id, pack_name
+from gateway.schema import SCHEMA_VERSION, pack_id, pack_name
 from gateway.store import Store, StoreCorrupt, StoreStalled
 from simulator.virtual_disk import VirtualDisk
 
@@ -232,7 +232,7 @@ def test_a_database_of_a_newer_version_is_left_alone_and_said(tmp_path, hand):
     db = sqlite3.connect(tmp_path / "linli.db")
     db.execute("PRAGMA user_version = 99")
     db.close()
-    with pytest.raises(Exception, match="schema 99 found, 2 expected"):
+    with pytest.raises(Exception, match=f"schema 99 found, {SCHEMA_VERSION} expected"):
         opened(tmp_path, hand)
 
 

@@ -7,7 +7,6 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,13 +17,6 @@ from simulator.virtual_disk import DB, JOURNAL, WAL, VirtualDisk
 from tests.test_store import Hand, work
 
 CUTS = 120
-
-
-@pytest.fixture
-def disk() -> Iterator[VirtualDisk]:
-    made = VirtualDisk()
-    yield made
-    made.close()
 
 
 def opened(disk: VirtualDisk, path: Path, synchronous: str = "FULL", journal: str = "WAL") -> sqlite3.Connection:
