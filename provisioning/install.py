@@ -1,0 +1,167 @@
+"""`linli provision install` and `remove`: the gateway as a service on Debian or Raspberry Pi OS, and away again."""
+
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+from gateway.config import Site
+from gateway.site_tables import Bus
+from provisioning.steps import (
+    SAME,
+    USER,
+    Enabled,
+    File,
+    Folder,
+    InstallError,
+    Machine,
+    Private,
+    Step,
+    Symlink,
+    User,
+    take_away,
+)
+
+UNIT = "linli.service"
+STATE, ETC = "/var/lib/linli", "/etc/linli"
+SITE = f"{ETC}/site.toml"
+USERS, RULES = "/etc/sysusers.d/linli.conf", "/etc/udev/rules.d/70-linli.rules"
+JOURNAL = "/etc/systemd/journald.conf.d/linli.conf"
+COMMAND = "/usr/local/bin/linli"
+_HERE = Path(__file__).parent
+_SOCKET = re.compile(r"usb:([0-9]+-[0-9.]+)")
+
+
+def unfit(machine: Machine) -> Iterator[str]:
+    """What this machine lacks, each a sentence."""
+    release = next((p for p in ("/etc/os-release", "/usr/lib/os-release") if machine.at(p).is_file()), None)
+    text = machine.at(release).read_text(errors="replace") if release else ""
+    likes = re.findall(r'^(?:ID|ID_LIKE)="?([^"\n]*)', text, re.MULTILINE)
+    if "debian" not in " ".join(likes).split() and "raspbian" not in likes:
+        yield f"{machine.root}: found {likes or 'no os-release'}, expected Debian or Raspberry Pi OS; see --root"
+    if not any(machine.at(path).exists() for path in ("/usr/lib/systemd/systemd", "/lib/systemd/systemd")):
+        yield f"{machine.root}: found no systemd, expected one; apt-get install systemd there"
+
+
+def plan(machine: Machine, site: Site, program: Step) -> list[Step]:
+    """Every step, in the order they are done. Raises InstallError for a box that another centre's data is on."""
+    _no_other_centre(machine, site)
+    return [
+        File(USERS, (_HERE / "linli.sysusers").read_bytes()),
+        User(USERS, ("dialout", "gpio")),
+        Folder(ETC, 0o750, group=USER),
+        Folder(STATE, 0o700, USER, USER),
+        *_credentials(site),
+        File(SITE, site.path.read_bytes(), 0o640, group=USER),
+        File(RULES, rules(site).encode()),
+        File(JOURNAL, (_HERE / "journald.conf").read_bytes()),
+        program,
+        Symlink(COMMAND, "/opt/linli/bin/linli"),
+        File(f"/etc/systemd/system/{UNIT}", (_HERE / UNIT).read_bytes()),
+        Enabled(UNIT),
+    ]
+
+
+def _no_other_centre(machine: Machine, site: Site) -> None:
+    """The data of one centre must never reach the city under the name of another."""
+    here = machine.at(SITE)
+    if not here.is_file():
+        return
+    found = installed_id(machine)
+    if found != site.id:
+        raise InstallError(
+            f"{here}: found the site {found or '(unreadable)'}, expected {site.id}: its data are another centre's; "
+            "see that it is the right box, or clear it first with linli provision remove --purge"
+        )
+
+
+def installed_id(machine: Machine) -> str:
+    """The id of the site that is installed there, "" for none that can be read."""
+    try:
+        return str(tomllib.loads(machine.at(SITE).read_text(encoding="utf-8"))["site"]["id"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
+def _credentials(site: Site) -> Iterator[Step]:
+    """Files that `tls` names: those beside the site file are copied, those in the state folder only made private."""
+    if site.tls is None:
+        return
+    for reference, mode, owner in (
+        (site.tls.ca, 0o640, "root"), (site.tls.cert, 0o640, "root"), (site.tls.key, 0o600, USER)
+    ):  # fmt: skip
+        if reference is None:
+            continue
+        name = reference.removeprefix("file:")
+        if name.startswith("/"):
+            yield Private(name) if name.startswith(f"{STATE}/") else Private(name, mode, owner)
+        elif site.file(reference).is_file():
+            yield File(f"{ETC}/{name}", site.file(reference).read_bytes(), mode, owner, USER)
+
+
+def missing(machine: Machine, site: Site) -> list[str]:
+    """Files that `tls` names and that will not be there when the service starts."""
+    names = [] if site.tls is None else [each for each in (site.tls.ca, site.tls.cert, site.tls.key) if each]
+    paths = {name: name.removeprefix("file:") for name in names}
+    return [
+        path if path.startswith("/") else f"{ETC}/{path}"
+        for name, path in paths.items()
+        if not machine.at(path if path.startswith("/") else f"{ETC}/{path}").is_file()
+        and (path.startswith("/") or not site.file(name).is_file())
+    ]
+
+
+def rules(site: Site) -> str:
+    """udev's rules: who may use what, and /dev/linli/<bus> for each line by the socket it is plugged into."""
+    lines = [rule for bus in site.buses.values() if (rule := _rule(bus))]
+    return (_HERE / "linli.rules").read_text() + "".join(lines)
+
+
+def _rule(bus: Bus) -> str:
+    if match := _SOCKET.fullmatch(bus.port):
+        return f'SUBSYSTEM=="tty", KERNELS=="{match[1]}:1.0", SYMLINK+="linli/{bus.name}"\n'
+    if match := re.fullmatch("/dev/(tty[A-Za-z0-9]+)", bus.port):
+        return f'SUBSYSTEM=="tty", KERNEL=="{match[1]}", SYMLINK+="linli/{bus.name}"\n'
+    return ""
+
+
+def install(machine: Machine, steps: list[Step], dry: bool) -> Iterator[tuple[str, str]]:
+    """(state, path) of each step, done unless `dry`; a machine whose systemd runs is told at the end."""
+    changed: list[str] = []
+    for step in steps:
+        state = step.state(machine)
+        if state != SAME:
+            changed.append(step.path)
+            if not dry:
+                step.do(machine)
+        yield state, step.path
+    if machine.live and not dry and changed:
+        _tell(machine, changed)
+
+
+def _tell(machine: Machine, changed: list[str]) -> None:
+    machine.run(["systemctl", "daemon-reload"])
+    if RULES in changed:
+        machine.run(["udevadm", "control", "--reload"])
+        machine.run(["udevadm", "trigger", "--subsystem-match=tty", "--subsystem-match=gpio"])
+    if JOURNAL in changed:
+        machine.run(["systemctl", "restart", "systemd-journald"])
+    machine.run(["systemctl", "restart", UNIT])
+
+
+def remove(machine: Machine, purge: bool, dry: bool) -> Iterator[str]:
+    """Each path that was taken away. The user stays: files elsewhere may be its own."""
+    if machine.live and not dry and machine.at(f"/etc/systemd/system/{UNIT}").exists():
+        machine.run(["systemctl", "disable", "--now", UNIT])
+    paths = [
+        Enabled(UNIT).path, f"/etc/systemd/system/{UNIT}", COMMAND, "/opt/linli", JOURNAL, RULES, USERS,
+        *((ETC, STATE) if purge else ()),
+    ]  # fmt: skip
+    there = [path for path in paths if machine.at(path).is_symlink() or machine.at(path).exists()]
+    for path in there:
+        if not dry:
+            take_away(machine, path)
+        yield path
+    if machine.live and not dry and there:
+        machine.run(["systemctl", "daemon-reload"])
+        machine.run(["udevadm", "control", "--reload"])
