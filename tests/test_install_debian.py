@@ -43,6 +43,7 @@ def debian(tmp_path_factory: pytest.TempPathFactory) -> Path:
     mirror = next(site for suite, site in targets if suite == codename)
     make = ["debootstrap", "--variant=minbase", f"--include={PACKAGES}", codename, str(folder), mirror]
     subprocess.run(make, check=True, timeout=1200, stdout=subprocess.DEVNULL)
+    folder.chmod(0o755)  # it is that machine's /
     return folder
 
 

@@ -20,6 +20,7 @@ from provisioning.new_site import ask_site
 from provisioning.sockets import Socket, sockets
 from provisioning.wall import _sort
 
+ROOT = Path(__file__).parent.parent
 ANSWERS = """
 lang = "zh-CN"
 site = { id = "sh-pd-0412", name = "邻里社区服务中心", region = "310115000000", open = "mon-fri 08:30-11:30" }
@@ -225,6 +226,14 @@ def test_rubbish_at_each_question_is_met_by_words_of_both_languages(tmp_path):
         assert draft.problems() == []
         assert len(source.told) > 80
         assert all("\x01" not in why for why in source.told.values())
+
+
+def test_the_answers_in_the_install_guide_make_a_site_file(tmp_path):
+    [shown] = re.findall(r"```toml\n(.*?)```", (ROOT / "docs/install.md").read_text(encoding="utf-8"), re.DOTALL)
+    (tmp_path / "answers.toml").write_text(shown, encoding="utf-8")
+    site = tmp_path / "site.toml"
+    assert cli.main(["provision", "new-site", str(site), "--answers", str(tmp_path / "answers.toml")]) == 0
+    assert set(load(site).alarms) == {"leak", "cord", "line-fault"}
 
 
 # Words, templates, sockets
