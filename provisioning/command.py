@@ -1,6 +1,7 @@
 """`linli provision`: from an empty card to a working box: new-site, install, remove."""
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Iterable
@@ -52,6 +53,10 @@ def run(args: argparse.Namespace) -> int:
 def _new_site(args: argparse.Namespace) -> int:
     """0: written. 1: given up, or not wanted. 2: SITE is there already or cannot be written."""
     say = Words(args.lang or LANGUAGES[0], CATALOGUE)
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="surrogateescape")  # told as a wrong answer, not as a traceback
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a serial console may know no Chinese
     if args.site.exists() or args.site.is_symlink():
         print(say("new.exists", path=args.site), file=sys.stderr)
         return WRONG_USE
@@ -68,6 +73,9 @@ def _new_site(args: argparse.Namespace) -> int:
             raise GivenUp(dialogue.say("new.kept"))
     except (GivenUp, Unfit) as error:
         print(error, file=sys.stderr)
+        return CHECK_FAILED
+    except KeyboardInterrupt:
+        print("\n" + say("new.kept"), file=sys.stderr)
         return CHECK_FAILED
     return _write(args.site, text, dialogue.say)
 

@@ -94,7 +94,8 @@ def _credentials(site: Site) -> Iterator[Step]:
             continue
         name = reference.removeprefix("file:")
         if name.startswith("/"):
-            yield Private(name) if name.startswith(f"{STATE}/") else Private(name, mode, owner)
+            if name.startswith(f"{STATE}/"):  # elsewhere it is not ours: the system's certificates, say
+                yield Private(name)
         elif site.file(reference).is_file():
             yield File(f"{ETC}/{name}", site.file(reference).read_bytes(), mode, owner, USER)
 

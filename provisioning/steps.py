@@ -120,6 +120,10 @@ class Folder(NamedTuple):
 
     def state(self, machine: Machine) -> str:
         here = machine.at(self.path)
+        if here.is_symlink():
+            raise InstallError(
+                f"{here}: found a link, expected a folder or nothing; see where it leads, and move that here"
+            )
         if not here.is_dir():
             return NEW
         return SAME if _is_owned(machine, here, self) else CHANGED

@@ -239,8 +239,20 @@ def test_a_link_that_leads_out_of_the_root_folder_is_not_followed(box, tmp_path)
     (box / "var").mkdir()
     (box / "var/lib").symlink_to(tmp_path / "outside")
     with pytest.raises(InstallError, match="leads out of"):
-        Folder("/var/lib/linli").do(Machine(box))
+        Folder("/var/lib/linli").state(Machine(box))
+    (box / "etc/linli").symlink_to(tmp_path / "outside")
+    with pytest.raises(InstallError, match="found a link"):
+        Folder("/etc/linli").state(Machine(box))
     assert list((tmp_path / "outside").iterdir()) == []
+
+
+def test_a_certificate_of_the_systems_is_left_as_it_is(box, site, small):
+    (box / "etc/ssl").mkdir()
+    (box / "etc/ssl/ca.pem").write_text("everybody's")
+    (box / "etc/ssl/ca.pem").chmod(0o644)
+    site.write_text(SITE.replace("file:city-ca.pem", "file:/etc/ssl/ca.pem"))
+    assert provision("install", site, "--root", box, *small) == 0
+    assert owned(box, "etc/ssl/ca.pem") == ("0o644", "root", "root")
 
 
 def test_each_line_gets_a_stable_name_by_its_socket(site):

@@ -182,6 +182,23 @@ def test_a_person_who_leaves_has_written_nothing(tmp_path, monkeypatch, capsys, 
     assert not (tmp_path / "site.toml").exists()
 
 
+def test_ctrl_c_at_a_question_is_no_traceback(tmp_path, monkeypatch, capsys):
+    class Interrupted(io.StringIO):
+        def readline(self, size: int | None = -1, /) -> str:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("sys.stdin", Interrupted())
+    assert cli.main(["provision", "new-site", str(tmp_path / "site.toml"), "--lang", "en"]) == 1
+    assert "nothing was written" in capsys.readouterr().err
+
+
+def test_bytes_that_are_no_text_are_told_as_a_wrong_answer(tmp_path, monkeypatch, capsys):
+    lines = b"centre-1\n\nCentre \xff\nCentre\n" + b"\n" * 6 + b"mqtt://127.0.0.1\n\n\n"
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(lines), encoding="utf-8"))
+    assert cli.main(["provision", "new-site", str(tmp_path / "site.toml"), "--lang", "en"]) == 0
+    assert "expected one line of UTF-8 text" in capsys.readouterr().out
+
+
 def test_no_at_the_end_writes_nothing(tmp_path, monkeypatch, capsys):
     lines = "centre-1\n\nCentre\n" + "\n" * 6 + "mqtt://127.0.0.1\n\nno\n"
     assert typed(tmp_path / "site.toml", lines, monkeypatch) == 1
