@@ -12,17 +12,19 @@ from drivers.node_settings import Settings, text_of
 from drivers.node_side import NodeSide
 from gateway.config import Bus, Sensor, Site
 from gateway.site_devices import model_of
+from gateway.site_kiosks import table_of
 from simulator import data
 from simulator.building import Building, Report, is_contact, made_up_day
 from simulator.data import Course, Visits
 from simulator.faults import Change, Schedule
 from simulator.firmware_node import FirmwareNode
-from simulator.hall import Hall, Plan, made_up_visits
+from simulator.hall import Hall, Plan, Ticket, made_up_visits
 from simulator.hands import Hands
 from simulator.hardware import Device, Line, NodePoints, ticket_fact
 from simulator.load import Load, kiosk_facts, node_facts
 from simulator.modbus_side import FAULTS as MODBUS_FAULTS
 from simulator.modbus_side import ModbusDevice, ModbusSide, SimUnit
+from simulator.overheard_side import OverheardDevice, Terminals, slip
 from simulator.pin_server import PinServer
 from simulator.reed import Reed
 from simulator.scenario import Scenario, ScenarioError
@@ -73,6 +75,8 @@ class Centre:
         self.truth = Truth(truth)
         self._points: dict[str, NodePoints] = {}
         self._units: dict[str, SimUnit] = {}
+        self._printers: dict[str, OverheardDevice] = {}
+        self._terminals: list[tuple[OverheardDevice, Terminals]] = []
         self._polled = {s.point: s for s in site.sensors.values() if s.source in site.devices}
         self._reeds = {name: Reed(pulse) for name, pulse in site.pulses.items()}
         self.lines = {bus.name: self._make_line(bus) for bus in site.buses.values()}
@@ -149,7 +153,7 @@ class Centre:
                 if isinstance(said, Report):
                     self._tell(said)
                 else:
-                    self._device(said.source).offer([ticket_fact(said)])
+                    self._ticket(said)
         for load in self._loads:
             load.tick(now_s)
         for hands in self._hands:
@@ -224,7 +228,23 @@ class Centre:
         return made_up_visits(services, self._dice("office"))
 
     def _kiosks(self) -> list[str]:
-        return [bus.name for bus in self._site.buses.values() if bus.kind == "kiosk-line"]
+        return [bus.name for bus in self._site.buses.values() if bus.kind in ("kiosk-line", "escpos")]
+
+    def _ticket(self, said: Ticket) -> None:
+        if said.source in self._printers:
+            self._overhear(said)
+        else:
+            self._device(said.source).offer([ticket_fact(said)])
+
+    def _overhear(self, said: Ticket) -> None:
+        """A kiosk without LK1: its printer prints, and each terminal tells what was pressed at its window."""
+        label = str(said.fields["label"])
+        if said.event == "issued":
+            name = self._site.services[str(said.fields["service"])].title
+            self._printers[said.source].say(slip(said, name, self._wall_s()), "issued", label)
+        for device, terminals in self._terminals:
+            if frame := terminals.frame(said):
+                device.say(frame, said.event, label)
 
     def _pad_points(self) -> dict[str, str]:
         """The first window has a rating pad, on the last node; people at the others are asked by the kiosk."""
@@ -247,10 +267,22 @@ class Centre:
             return Line(self._links / name, modbus, self.selector, self._dice(f"line/{name}"))
         if name in self._firmware:
             return Line(self._links / name, self._run_firmware(bus), self.selector, self._dice(f"line/{name}"))
+        if bus.is_overheard:
+            return Line(self._links / name, self._overheard(bus), self.selector, self._dice(f"line/{name}"))
         boot_file = self._links / f"{name}.boot"
         make = self._kiosk_maker(name) if bus.kind == "kiosk-line" else self._node_maker(name)
         device = Device(name, make, boot_file, self.truth, self._wall_s)
         return Line(self._links / name, device, self.selector, self._dice(f"line/{name}"))
+
+    def _overheard(self, bus: Bus) -> OverheardDevice:
+        device = OverheardDevice(bus.name, self.truth, self._wall_s)
+        if bus.kind == "escpos":
+            self._printers[bus.name] = device
+        elif bus.kind == "call-bus":
+            points = {window.name: window.calls.partition(":") for window in self._site.windows.values()}
+            addresses = {name: int(address) for name, (source, _, address) in points.items() if source == bus.name}
+            self._terminals.append((device, Terminals(table_of(bus), addresses)))
+        return device
 
     def _units_on(self, bus: str) -> list[SimUnit]:
         found = [
@@ -299,7 +331,7 @@ class Centre:
             if points := self._points.get(name):
                 facts = node_facts(points, name, load.points, load.urgent, self._dice(f"load/{name}"))
                 per_s = load.node_per_s
-            elif name not in kiosks:
+            elif name not in kiosks or name in self._printers:
                 continue
             else:
                 services = list(self._site.services)[kiosks.index(name) :: len(kiosks)] or [f"{name}-"]

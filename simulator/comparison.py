@@ -2,6 +2,7 @@
 
 from array import array
 from bisect import bisect_left, bisect_right
+from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -97,6 +98,8 @@ class Comparison:
         self.missing = 0
         self.given_up = 0  # facts that are missing and that somebody said to have lost
         self.sampled_seen = 0
+        self.overheard_seen = 0
+        self._overheard: Counter[tuple[str, str, Value]] = Counter()
         self._seen = bytearray(len(book))
         self._syncs: dict[int, Sync] = {}
         self._found: dict[str, Samples] = {}
@@ -124,6 +127,7 @@ class Comparison:
         for prefix, seq in self.absent():
             self._absent(prefix, seq)
         self._look_for_samples(tolerance_s)
+        self._look_for_overheard()
 
     def absent(self) -> Iterator[tuple[str, Seq]]:
         """Source/boot and number of every fact that was not fed."""
@@ -172,6 +176,9 @@ class Comparison:
                 elif event.time is not None:
                     t_s = datetime.fromisoformat(event.time).timestamp()
                 self._numbered(event.src, None, _answer(event.data).value, t_s)
+            elif event.type.startswith("linli.ticket."):
+                kind = event.type.replace("recalled", "called")
+                self._overheard[event.subject, kind, _answer(event.data).value] += 1
 
     def _lost(self, event: _Event) -> None:
         self.lost_events += 1
@@ -230,6 +237,13 @@ class Comparison:
         shown = self.examples.setdefault(name, [])
         if len(shown) < EXAMPLES_MAX:
             shown.append(text)
+
+    def _look_for_overheard(self) -> None:
+        """Nobody says it again, so it may be missing, and is only told; what was never said is invented."""
+        self.overheard_seen = (self._overheard & self.book.overheard).total()
+        for (source, event, value), count in (self._overheard - self.book.overheard).items():
+            self.invented += count
+            self._example("invented", f"{event} {value!r} of {source}")
 
     def _look_for_samples(self, tolerance_s: float) -> None:
         """A level of a pin arrives when the gateway looked, debounced and thought it worth a word: only told."""

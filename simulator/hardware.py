@@ -23,6 +23,7 @@ from simulator.firmware_node import FirmwareNode
 from simulator.hall import Ticket
 from simulator.modbus_side import FAULTS as MODBUS_FAULTS
 from simulator.modbus_side import ModbusDevice
+from simulator.overheard_side import OverheardDevice
 from simulator.scenario import Fault, ScenarioError
 from simulator.truth import Truth
 
@@ -157,7 +158,7 @@ class Line:
     def __init__(
         self,
         link: Path,
-        device: Device | ModbusDevice | FirmwareNode,
+        device: Device | ModbusDevice | FirmwareNode | OverheardDevice,
         selector: selectors.BaseSelector,
         dice: random.Random,
     ) -> None:

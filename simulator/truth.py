@@ -1,7 +1,8 @@
 """truth.jsonl: every fact a simulated device produced, written before its first byte can leave the device.
 
 One JSON object a line: {"src","kind","sensor","value","t"}, and `first` and `last` for kind "lost".
-src: "<source>/<boot>/<seq>", null for pins. kind: reading, event, lost, sampled. t: UTC seconds.
+src: "<source>/<boot>/<seq>", null for pins and for what is only overheard. kind: reading, event, lost, sampled,
+overheard (then `event` is its type). t: UTC seconds.
 """
 
 import json
@@ -42,6 +43,11 @@ class Truth:
             "first": first,
             "last": last,
         }
+        self._hold(json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n")
+
+    def overheard(self, source: str, event: str, value: str, t_s: float) -> None:
+        """What was said once on a wire that nobody answers."""
+        row = {"src": None, "kind": "overheard", "sensor": source, "event": event, "value": value, "t": round(t_s, 6)}
         self._hold(json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n")
 
     def sampled(self, sensor: str, value: Value, t_s: float) -> None:

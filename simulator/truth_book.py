@@ -1,6 +1,7 @@
 """truth.jsonl in memory, small enough for millions of lines: what must have arrived, once, with this value."""
 
 from array import array
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -34,6 +35,7 @@ class _Line(msgspec.Struct, gc=False):
     t: float
     first: int | None = None
     last: int | None = None
+    event: str = ""
 
 
 class Samples:
@@ -58,6 +60,7 @@ class TruthBook:
         self.lost: dict[str, Spans] = {}
         self.lost_lines = 0
         self.sampled: dict[str, Samples] = {}
+        self.overheard: Counter[tuple[str, str, Value]] = Counter()
         self.sources: set[str] = set()
         self._values: list[Value] = []
         self._times = array("d")
@@ -80,8 +83,11 @@ class TruthBook:
         """Raises ValueError: found and expected."""
         if line.kind == "sampled":
             self.sampled.setdefault(line.sensor, Samples()).add(line.value, line.t)
+        elif line.kind == "overheard":
+            # a second call at one window is a recall, whoever pressed which key
+            self.overheard[line.sensor, line.event.replace("recalled", "called"), line.value] += 1
         elif line.src is None:
-            raise ValueError(f"kind {line.kind!r} without src; expected one, or kind sampled")
+            raise ValueError(f"kind {line.kind!r} without src; expected one, or kind sampled or overheard")
         elif line.kind == "lost":
             self._add_lost(line.src, line)
         elif line.kind in ("event", "reading"):

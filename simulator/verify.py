@@ -48,7 +48,9 @@ def verdict(
         **found._asdict(),
         "sampled": sum(len(samples.times) for samples in book.sampled.values()),
         "sampled_seen": comparison.sampled_seen,
-        "empty": int(not len(book) and not book.sampled),
+        "overheard": book.overheard.total(),
+        "overheard_seen": comparison.overheard_seen,
+        "empty": int(not len(book) and not book.sampled and not book.overheard),
     }
     failing = ["missing", "wrong", "invented", "twice", "time_off", "holes", "heads_not_reached", "conflicts", "empty"]
     failing += ["unfounded"] if excuse_lost else ["lost_lines", "lost_events", "given_up"]
@@ -70,7 +72,8 @@ lost     {lost_lines} times by the truth, {lost_events} times by the ledger: {gi
 time     median {time_median_s} s, max {time_max_s} s off; {time_off} beyond {tolerance} s, {untimed} without a time
 numbers  {packs} packs held, {copies} copies, {holes} holes, {heads_not_reached} heads not reached, \
 {conflicts} conflicts, {rejects} rejects
-sampled  {sampled_seen} of {sampled} levels seen within {tolerance} s (told, not judged)"""
+sampled  {sampled_seen} of {sampled} levels seen within {tolerance} s (told, not judged)
+overheard {overheard_seen} of {overheard} (said once: missing is told, invented is judged)"""
     found = text.format(**said, tolerance=f"{tolerance_s:g}").splitlines()
     examples = said["examples"]
     assert isinstance(examples, dict)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import tty
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,16 @@ from drivers.call_bus import CallBus, checksum
 from drivers.escpos_tap import EscposTap, Template
 from drivers.reading import Event, Fact
 from drivers.serial_line import SerialLine
+from gateway import build_lines
+from gateway.config import load
 from gateway.contract import Topics
 from gateway.control import NotRunning, ask
 from gateway.listen_port import ListenPort
 from gateway.reader import Reader
+from gateway.tickets import Tickets
+from simulator.centre import Centre as Simulated
+from simulator.scenario import parse
+from simulator.truth_book import read_truth
 from tests.line_world import Clock
 from tests.test_leak_to_city import Centre
 
@@ -212,3 +219,64 @@ def test_a_printers_line_that_is_pulled_out_is_told_and_heard_again_when_it_is_b
         port.close()
 
     asyncio.run(asyncio.wait_for(story(), 30))
+
+
+class Ears:
+    """Every overheard line of a simulated hall, read from its terminal by what the gateway would read it with."""
+
+    def __init__(self, folder: Path, scenario: str) -> None:
+        self.now_s = 1_795_600_000.0
+        self.folder = folder
+        self.site = load(ROOT / "simulator/sites/hall.toml")
+        clock = self._clock
+        self.hall = Simulated(self.site, parse(scenario, "test"), folder, folder / "truth", 7, 20.0, clock, clock)
+        names = [bus for bus in self.site.buses.values() if bus.is_overheard]
+        self.ears = {bus.name: build_lines.ear(self.site, bus, clock) for bus in names}
+        self.lines = {bus.name: SerialLine(self._find(bus.name), bus.line, clock) for bus in names}
+        kept: dict[str, object] = {}
+        self.tickets = Tickets(build_lines.places(self.site), lambda mono_s: "2026-11-25", kept, kept.__setitem__)
+        self.events: list[Event] = []
+
+    def _clock(self) -> float:
+        return self.now_s
+
+    def _find(self, name: str) -> Callable[[], Path]:
+        return lambda: self.folder / name
+
+    def run(self, seconds: float) -> None:
+        for _ in range(round(seconds / 0.05)):
+            self.now_s += 0.05
+            self.hall.step(0)
+            for name, line in self.lines.items():
+                data = line.read(65_536) if line.fd >= 0 or line.open() else None
+                facts = (self.ears[name].feed(data) if data else []) + self.ears[name].tick()
+                self.events += [self.tickets.named(fact) for fact in facts if isinstance(fact, Event)]
+
+    def heard(self) -> Counter[tuple[str, str, object]]:
+        kinds = [f"linli.{event.type}.v1".replace("recalled", "called") for event in self.events]
+        return Counter((e.source, kind, e.data["value"]) for e, kind in zip(self.events, kinds, strict=True))
+
+
+RUSH = '[[at]]\ns = 1\ndo = "rush"\ntickets = 200\nfor_s = 60\n[water]\non = false\n'
+CUT = '[[fault]]\ndo = "cut"\nevery_s = 6\nfor_s = 1\n'
+
+
+@pytest.mark.parametrize("faults", ["", CUT], ids=["", "plugs pulled"])
+def test_a_simulated_hall_is_heard_as_it_spoke_and_what_was_said_while_unplugged_is_all_that_lacks(
+    tmp_path: Path, faults: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LINLI_DATA", str(tmp_path / "none"))
+    ears = Ears(tmp_path, RUSH + faults)
+    with ears.hall:
+        ears.run(300)
+    truth, heard = read_truth(tmp_path / "truth").overheard, ears.heard()
+    assert truth.total() > 300 and heard - truth == Counter(), "nothing is invented"
+    assert heard == truth if not faults else truth.total() * 0.5 < heard.total() < truth.total()
+    named: dict[object, set[object]] = {}
+    for event in ears.events:
+        named.setdefault(event.data["ticket"], set()).add(event.data["label"])
+    assert all(len(labels) == 1 for labels in named.values()), "one ticket, one label"
+    if not faults:
+        assert len(named) == len({event.data["label"] for event in ears.events}), "one label, one ticket, that day"
+    called = [event for event in ears.events if event.type == "ticket.called"]
+    assert called and all(event.data["window"] in ("1", "2") for event in called)
