@@ -13,7 +13,7 @@ NODES_MAX = 32
 SCENARIO = "nodes"
 FREE_SLACK_B, RSS_SLACK_KIB = 2048, 1024
 _EARLY_S, _EARLY_SHARE = 300, 6  # the first figure is taken after 5 minutes, or a sixth of a shorter run
-_BEATS = 3  # a figure is the median of so many
+_BEATS = 2  # a figure is the median of so many
 
 # Once in each window: in half an hour a dozen kills of the gateway, and a few of what is behind it.
 FAULTS = (
@@ -53,7 +53,10 @@ def memory(beats: list[Any]) -> Json:
         return {"beats": len(beats)}
     said: Json = {"beats": len(beats), "early_s": early[0][0], "late_s": late[-1][0]}
     for at, name in ((1, "free_b"), (2, "rss_kib")):
-        said |= {f"early_{name}": median(b[at] for b in early), f"late_{name}": median(b[at] for b in late)}
+        said |= {
+            f"early_{name}": round(median(b[at] for b in early)),
+            f"late_{name}": round(median(b[at] for b in late)),
+        }
     return said
 
 
