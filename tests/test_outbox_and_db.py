@@ -17,6 +17,7 @@ from gateway.contract import Label, Record, Topics
 from gateway.home import Home
 from gateway.pending import Confirm, Pending, Work
 from gateway.reader import Reader
+from gateway.schema import SCHEMA_VERSION
 from gateway.store import Store
 
 DEMO_SITE = Path(__file__).parent.parent / "simulator/sites/demo.toml"
@@ -277,13 +278,13 @@ def test_migrate_refuses_beside_a_running_gateway(tmp_path, hand, linli) -> None
 
 def test_migrate_brings_an_empty_file_to_the_schema_and_refuses_a_newer_one(tmp_path, linli) -> None:
     sqlite3.connect(tmp_path / "linli.db").execute("VACUUM").connection.close()
-    assert linli("db", "migrate")[0:2] == (0, f"{tmp_path}/linli.db: schema 3, was 0\n")
+    assert linli("db", "migrate")[0:2] == (0, f"{tmp_path}/linli.db: schema {SCHEMA_VERSION}, was 0\n")
     with sqlite3.connect(tmp_path / "linli.db") as db:
         db.execute("PRAGMA user_version = 99")
     db.close()
     code, _, complained = linli("db", "migrate")
     assert code == 1
-    assert "schema 99 found, 2 expected" in complained
+    assert f"schema 99 found, {SCHEMA_VERSION} expected" in complained
 
 
 @pytest.mark.parametrize("arguments", [["tables", "packs"], ["query"], ["rows"], ["migrate", "now"]])
