@@ -229,8 +229,8 @@ def _example(draft: Draft, what: str) -> str:
     """Points of the right sorts, as they may be written for this site."""
     sorts = TEMPLATES["sensor"][what]["on"]
     nodes = [name for name, bus in draft.tables.get("bus", {}).items() if bus["kind"] == "node"]
-    examples = ["gpio:17"] if "gpio" in sorts else []
-    examples += [f"{node}:{sort}1" for node in nodes[:1] for sort in sorts if sort not in ("gpio", "unit")]
+    examples = [f"{node}:{sort}1" for node in nodes[:1] for sort in sorts if sort not in ("gpio", "unit")]
     units = [(unit, _contacts(draft, unit, "read")) for unit in draft.names("device")] if "unit" in sorts else []
     examples += [f"{unit}:{contacts[0]}" for unit, contacts in units if contacts][:1]
+    examples += ["gpio:17"] if "gpio" in sorts else []  # the last choice: no pin on a cable that leaves the cabinet
     return ", ".join(examples) or "n1:flow1"
