@@ -71,6 +71,13 @@ class Kept(msgspec.Struct):
     cause: Json = {}
 
 
+class Came(NamedTuple):
+    """One that came while nothing could be kept (gateway/diskless.py). kept: as it is now. mono_s: of its coming."""
+
+    kept: Kept
+    mono_s: float
+
+
 class _Truth:
     """One condition of one alarm: whether its test holds and since when."""
 
@@ -108,12 +115,28 @@ class _Alarm:
         self.rule = rule
         self.truths = [_Truth(condition) for condition in rule.any]
         self.kept = kept
-        self.on = kept.state in (UNACKNOWLEDGED, ACKNOWLEDGED)
-        for truth in self.truths if self.on else ():  # what stood before the restart stands until it is refuted
-            truth.since_s, truth.cause = BEFORE_S, kept.cause
         self.turning_s: float | None = None  # since when the conditions say otherwise than `on`
-        # a cause that no condition speaks of: a silent source
-        self.fault: Json | None = kept.cause if self.on and not rule.any else None
+        self.fault: Json | None = None  # a cause that no condition speaks of: a silent source
+        self._take_up()
+
+    def _take_up(self) -> None:
+        """What stood before the restart stands until it is refuted."""
+        self.on = self.kept.state in (UNACKNOWLEDGED, ACKNOWLEDGED)
+        for truth in self.truths if self.on else ():
+            truth.since_s, truth.cause = BEFORE_S, self.kept.cause
+        if self.on and not self.rule.any:
+            self.fault = self.kept.cause
+
+    def came(self, came: Came, now_s: float) -> list[Change]:
+        if self.on:
+            return []  # it stands anyway
+        self.kept.occurrence += 1
+        self.kept.cause = came.kept.cause
+        changes = self._to(UNACKNOWLEDGED, came.mono_s)
+        if came.kept.state != UNACKNOWLEDGED:
+            changes += self._to(came.kept.state, now_s)
+        self._take_up()
+        return changes
 
     def judge(self, now_s: float) -> list[Change]:
         holding = self.fault or next((truth.cause for truth in self.truths if truth.holds(now_s)), None)
@@ -209,6 +232,10 @@ class Alarms:
         alarm = self._alarms[name]
         alarm.fault = cause
         return alarm.judge(now_s)
+
+    def came(self, name: str, came: Came, now_s: float) -> list[Change]:
+        """It is an occurrence of its own here, whatever number it had there. Raises KeyError for an unknown alarm."""
+        return self._alarms[name].came(came, now_s)
 
     def tick(self, now_s: float) -> list[Change]:
         """Delays that have run out, sensors that went silent."""

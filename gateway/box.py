@@ -38,6 +38,8 @@ UPKEEP_EVERY_S = 1.0
 STATE_EVERY_S = 60.0
 WATCHDOG_EVERY_S = 5.0
 SNAPSHOT_EVERY_S = 3600.0  # and at the start
+SLOW_S = 3.0  # of a commit, which takes milliseconds on a disk that is well
+_SLOW = f"the disk is slow: a commit takes longer than {SLOW_S:.0f} s"
 STALLED_S = 20.0  # a thread that has not come round for so long is not alive
 _GATHERED_MAX = 10_000  # records of one commit that nobody but full rings hurries
 _WAITING_MAX = 100_000  # records not yet durable: beyond it the lines are not read
@@ -167,6 +169,17 @@ class Box:
         if not self._stopping:
             self._arm()
 
+    def _tell_slow(self, now_s: float) -> None:
+        """A commit that does not return cannot tell it itself."""
+        since_s = self._parts.storage.busy_since_s
+        slow = since_s is not None and now_s - since_s > SLOW_S
+        if slow and not self._disk_trouble:
+            log.error(_SLOW)
+            self._trouble(_SLOW)
+        elif not slow and self._disk_trouble == _SLOW:
+            log.warning("the disk is as fast as it was")
+            self._trouble("")
+
     def _trouble(self, why: str) -> None:
         if why != self._disk_trouble:
             self._disk_trouble = why
@@ -191,6 +204,7 @@ class Box:
         self._look_after(began_s)
         if self._parts.wall.look():
             self._clock_changed()
+        self._tell_slow(began_s)
         self._periodic(began_s)
         self._arm()
         self._slowest_tick_s = max(self._slowest_tick_s, self._mono_s() - began_s)
@@ -311,12 +325,16 @@ class Box:
 
     # -- the end -----------------------------------------------------------------------------------------------------
 
-    async def stop(self) -> bool:
-        """Within 5 s: safe states, commit, tell the sources, say goodbye with the heads. False when a part hung."""
+    async def stop(self, *, for_good: bool = True) -> bool:
+        """Within 5 s: safe states, commit, tell the sources, say goodbye with the heads. False when a part hung.
+
+        for_good: else another box of this process takes over at once, and outputs stay as they are until it does.
+        """
         self._stopping = True
-        notify("STOPPING=1")
         parts = self._parts
-        parts.local.safe("stop")
+        if for_good:
+            notify("STOPPING=1")
+            parts.local.safe("stop")
         for name, output in parts.local.outputs.items():
             self._pending.keep(f"output:{name}", output.on)
         if self._ticker:

@@ -5,7 +5,7 @@ import os
 import platform
 import random
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -21,7 +21,7 @@ from drivers.pulses import PulseMeter
 from drivers.reading import Fact
 from drivers.serial_line import SerialLine
 from gateway import build_lines, health
-from gateway.alarms import Alarms, Kept, Rule
+from gateway.alarms import Alarms, Came, Kept, Rule
 from gateway.box import Box, Parts
 from gateway.clock import SystemClock, Wall, boot_id
 from gateway.config import Bus, Sensor, Site
@@ -39,7 +39,7 @@ from gateway.reader import Reader
 from gateway.sensors import Role
 from gateway.site_devices import model_of
 from gateway.storage import Storage, StorageThread
-from gateway.store import Store
+from gateway.store import Store, StoreStalled
 from gateway.tickets import Tickets, business_day
 from gateway.upkeep import Upkeep
 from gateway.uplink import Identity, Link, Uplink, UplinkThread
@@ -63,22 +63,25 @@ class Ground(NamedTuple):
     vfs: str = ""  # the file layer under the database; see schema.connect
 
 
-def build(site: Site, home: Home, links: Path | None, broker: str | None, loop: asyncio.AbstractEventLoop) -> Box:
-    """links: the simulator's folder instead of real ports and pins. broker: instead of the site file's.
-
-    Raises SchemaError, StoreStalled, DriverError.
-    """
+def ground_of(site: Site, links: Path | None) -> Ground:
+    """This machine. links: the simulator's folder instead of real ports and pins. Raises DriverError."""
     clock = SystemClock(site.clock.trust)
     pins = open_pins(links / PINS_SOCKET if links else None, clock.mono_s)
 
     def line(bus: Bus) -> SerialLine:
         return build_lines.serial_line(bus, links, clock.mono_s)
 
-    return build_on(Ground(clock, boot_id(), random.SystemRandom(), pins, line), site, home, broker, loop)
+    return Ground(clock, boot_id(), random.SystemRandom(), pins, line)
 
 
-def build_on(ground: Ground, site: Site, home: Home, broker: str | None, loop: asyncio.AbstractEventLoop) -> Box:
-    """Raises SchemaError, StoreStalled, DriverError."""
+def build_on(
+    ground: Ground, site: Site, home: Home, broker: str | None, loop: asyncio.AbstractEventLoop,
+    missed: Mapping[str, Came] | None = None,
+) -> Box:  # fmt: skip
+    """broker: instead of the site file's. missed: what came before, while there was no disk (gateway/diskless.py).
+
+    Raises SchemaError, StoreStalled, DriverError.
+    """
     clock, pins = ground.clock, ground.pins
     wall = Wall(clock, site.cfg)
     wall.look()
@@ -87,13 +90,17 @@ def build_on(ground: Ground, site: Site, home: Home, broker: str | None, loop: a
         raw_days=site.store.raw_days, minute_days=site.store.minute_days,
         polled=any(not _numbered(site, sensor) for sensor in site.sensors.values()), vfs=ground.vfs,
     )  # fmt: skip
-    store.open(ground.boot_id)
+    try:
+        store.open(ground.boot_id, missed=missed is not None)
+    except (sqlite3.OperationalError, OSError) as error:
+        raise StoreStalled(f"{home.database}: cannot be opened: {error}") from error
     kept = store.kept()
     pending = Pending(wall.label, site.store.node_commit_ms / 1000, site.store.commit_every_s)
     pending.kept.update(kept)
     devices = build_lines.units(site)
     outputs = _outputs(site, pins, devices, kept, pending, crashed=store.unclean)
     pipeline = _pipeline(site, outputs, kept, pending, clock, wall, store)
+    pipeline.carry(missed or {}, clock.mono_s())
     topics = Topics(site.uplink.root, site.gateway)
     parts = Parts(wall, clock.mono_s, pipeline, pending, store, topics, _meta(site), _versions(), ground.figures)
     box = Box(parts, loop)

@@ -36,7 +36,8 @@ class Control:
     async def close(self) -> None:
         if self._server:
             self._server.close()
-        self._path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # on a disk that is read-only by now it stays; the next start replaces it
+            self._path.unlink(missing_ok=True)
 
     async def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._clients += 1

@@ -1,5 +1,6 @@
 """The state folder: one gateway at a time, secrets 0600."""
 
+import contextlib
 import fcntl
 import os
 from pathlib import Path
@@ -28,9 +29,14 @@ class Home:
                 f"{folder}: found a gateway already running on it (pid {pid}), expected none; "
                 f"stop it first (kill {pid}), or choose another --state"
             ) from None
-        os.ftruncate(self._lock, 0)
-        os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
+        self._note(f"{os.getpid()}\n")
+
+    def _note(self, pid: str) -> None:
+        """The lock holds without it: a full disk must not keep anybody out, or in."""
+        with contextlib.suppress(OSError):
+            os.ftruncate(self._lock, 0)
+            os.pwrite(self._lock, pid.encode(), 0)
 
     def release(self) -> None:
-        os.ftruncate(self._lock, 0)
+        self._note("")
         os.close(self._lock)

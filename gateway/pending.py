@@ -8,7 +8,7 @@ readings (pins, polled meters) wait for their own, longer interval: that is thei
 
 from collections.abc import Callable, Iterable
 from itertools import count
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import msgspec
 
@@ -24,6 +24,14 @@ _LATE_S = 5.0  # a minute takes what comes so long after the interval that ends 
 _URGENT_S = 0.01  # so that the commit is done within 20 ms
 _RECORD_OVERHEAD_B = 64
 _PACK_ROOM_B = PACK_BYTES_MAX - 4_000
+
+
+class Stamp(Protocol):
+    """The wall as the packs see it (gateway/clock.py Wall)."""
+
+    boot: int
+
+    def label(self) -> Label: ...
 
 
 class Draft:

@@ -11,7 +11,7 @@ import msgspec
 
 from drivers.outputs import Output
 from drivers.reading import GOOD, Event, Lost, Reading, Run, Said, Value
-from gateway.alarms import UNACKNOWLEDGED, Alarms, Change
+from gateway.alarms import UNACKNOWLEDGED, Alarms, Came, Change
 from gateway.around import Around
 from gateway.contract import Json, Label, Record, rfc3339
 from gateway.detector import Detector
@@ -170,6 +170,11 @@ class Pipeline:
         for name in self._alarms.standing():
             if self._alarms.stands(name):
                 self._act(self._reactions.alarm(name, True, self._alarms.kept(name).occurrence, now_s), now_s)
+
+    def carry(self, came: Mapping[str, Came], now_s: float) -> None:
+        """Alarms that came before this start, while there was no disk."""
+        for name, alarm in came.items():
+            self._changed(self._alarms.came(name, alarm, now_s), now_s)
 
     def acknowledge(self, name: str) -> None:
         """Raises KeyError for an alarm that the site file does not have."""

@@ -10,9 +10,11 @@ from pathlib import Path
 
 from drivers.reading import DriverError
 from gateway import config
-from gateway.build import build
+from gateway.box import Box
+from gateway.build import Ground, build_on, ground_of
 from gateway.control import Control
 from gateway.desk import Desk
+from gateway.diskless import Diskless, is_sick
 from gateway.home import AlreadyRunning, Home
 from gateway.schema import SchemaError
 from gateway.site_rules import broker_mistake
@@ -37,37 +39,63 @@ def run(args: argparse.Namespace) -> int:
         print(f"--broker: found {found}, expected {expected}; {do}", file=sys.stderr)
         return 2
     try:
-        site = config.load(args.site)
-        home = Home(args.state)
-    except (config.ConfigErrors, AlreadyRunning) as error:
+        return asyncio.run(_serve(config.load(args.site), args))
+    except (config.ConfigErrors, AlreadyRunning, SchemaError, StoreStalled, DriverError) as error:
         print(error, file=sys.stderr)
-        return 1
     except OSError as error:
         print(
             f"{args.state}: found {error.strerror}, expected a folder this user can write; "
             "choose another --state, or give it to this user",
             file=sys.stderr,
         )
-        return 1
-    try:
-        return asyncio.run(_serve(site, home, args))
-    except (SchemaError, StoreStalled, DriverError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    finally:
-        home.release()
+    return 1
 
 
-async def _serve(site: config.Site, home: Home, args: argparse.Namespace) -> int:
+async def _serve(site: config.Site, args: argparse.Namespace) -> int:
     sys.setswitchinterval(_SWITCH_S)
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    box = build(site, home, args.links, args.broker, loop)
+    ground = ground_of(site, args.links)
+    diskless = Diskless(ground, site, args.state)
+    while not stop.is_set():
+        try:
+            home, box = _opened(ground, site, args, loop, diskless)
+        except DriverError:
+            raise  # some of them are OSErrors, and none of them is the disk's
+        except (OSError, StoreStalled) as error:
+            if not is_sick(error):
+                raise
+            await diskless.serve(f"{error}", stop)
+            continue
+        try:
+            return await _until(stop, home, box, site, diskless)
+        finally:
+            home.release()
+    return 0
+
+
+def _opened(
+    ground: Ground, site: config.Site, args: argparse.Namespace, loop: asyncio.AbstractEventLoop, diskless: Diskless
+) -> tuple[Home, Box]:
+    """Raises SchemaError, AlreadyRunning, DriverError, StoreStalled, OSError."""
+    home = Home(args.state)
+    try:
+        return home, build_on(ground, site, home, args.broker, loop, diskless.came)
+    except BaseException:
+        home.release()
+        raise
+
+
+async def _until(stop: asyncio.Event, home: Home, box: Box, site: config.Site, diskless: Diskless) -> int:
     control = Control(home.folder, Desk(box, site, box.mono_s).asks())
     box.start()
-    await control.start()
+    diskless.tell(box)
+    try:
+        await control.start()
+    except OSError as error:
+        log.error("nobody can ask this gateway how it is (doctor, alarm): %s", error)
     gc.freeze()  # what is built stays: the collector need not walk it again and again
     log.info("running: %s, epoch %s", site.gateway, box.epoch)
     await stop.wait()

@@ -9,13 +9,16 @@ import os
 import shutil
 import sqlite3
 from pathlib import Path
+from typing import Any
 
+from gateway import wal
 from gateway.contract import STREAMS, Gap, Label, rfc3339
 from gateway.packs import open_records, reading_records
 from gateway.schema import WAITING, pack_id
 
 BALLAST_BYTES = 4_000_000
 HEADS = "heads.json"
+AHEAD = 200  # numbers
 _COLUMNS = 14
 _GAP_RECORDS_MAX = 200  # ranges named one by one; beyond it neighbouring ranges are joined
 _HEAD_MAX = 50_000_000
@@ -25,9 +28,14 @@ _Row = tuple[object, ...]
 
 
 class Aside:
-    """The files beside the database: ballast against a full disk, heads against an unreadable one."""
+    """The files beside the database: ballast against a full disk, heads against an unreadable one.
+
+    The note of the heads goes ahead of them, so that it need not be written with each commit: it says up to where
+    numbers may have been given (`upto`), and is renewed before one beyond is.
+    """
 
     def __init__(self, database: Path) -> None:
+        self._upto: dict[str, int] = {}
         self._database = database
         self._ballast = database.with_name("ballast")
         self.heads_file = database.with_name(HEADS)
@@ -39,15 +47,22 @@ class Aside:
         except OSError:
             self.drop_ballast()  # no room for it now; upkeep tries again
 
-    def drop_ballast(self) -> None:
+    def drop_ballast(self) -> bool:
+        """Whether there was one. Raises OSError."""
+        there = self._ballast.exists()
         self._ballast.unlink(missing_ok=True)
+        return there
 
     @property
     def has_room(self) -> bool:
         """Whether the disk has so much room again that the ballast may be laid and the file may grow."""
         return shutil.disk_usage(self._database.parent).free > 64_000_000 + BALLAST_BYTES
 
-    def note_heads(self, body: dict[str, object]) -> bool:
+    def is_short(self, heads: dict[str, int]) -> bool:
+        """Whether half of what was noted ahead is used up."""
+        return any(head + AHEAD // 2 > self._upto.get(name, 0) for name, head in heads.items())
+
+    def note_heads(self, body: dict[str, Any]) -> bool:
         """Whether the disk took it; an old note is better than no gateway."""
         draft = self.heads_file.with_suffix(".new")
         try:
@@ -58,6 +73,7 @@ class Aside:
             os.replace(draft, self.heads_file)
         except OSError:
             return False
+        self._upto = body["upto"]
         return True
 
     def noted_starts(self) -> int:
@@ -89,7 +105,8 @@ class Aside:
         """Its last name: the new database has what could be saved. Never deleted."""
         stamp = rfc3339(label.wall)[:19].replace(":", "") if label.wall is not None else f"boot{label.boot}"
         name = f"{self._database.name}.corrupt-{stamp}-{int(label.mono)}"
-        for suffix in ("-wal", "-shm", ""):  # the file itself last: until then the renewal counts as unfinished
+        # the file itself last: until then the renewal counts as unfinished
+        for suffix in ("-wal", "-shm", wal.REPLAYED, ""):
             found = self._database.with_name(self._broken.name + suffix)
             if found.exists():
                 found.rename(self._database.with_name(name + suffix))
@@ -101,6 +118,7 @@ class Salvaged:
     def __init__(self) -> None:
         self.epoch: str | None = None
         self.heads: dict[str, int] | None = None
+        self.upto: dict[str, int] = {}  # no number beyond was given, see Aside
         self.tables: dict[str, list[_Row]] = {}
         self.packs: list[_Row] = []
         self.gaps: dict[str, list[Gap]] = {}
@@ -114,6 +132,26 @@ class Salvaged:
         db.executemany(f"INSERT INTO packs VALUES ({','.join('?' * _COLUMNS)})", self.packs)
 
 
+def copy_out(db: sqlite3.Connection, path: Path) -> None:
+    """Give an open database its file back, which somebody deleted or replaced. Raises sqlite3.Error, OSError."""
+    copy = path.with_name(f"{path.name}.saved")
+    copy.unlink(missing_ok=True)
+    target = sqlite3.connect(copy)
+    try:
+        db.backup(target)
+    finally:
+        target.close()
+    for suffix in ("-wal", "-shm"):  # of the file that is gone: nothing of it may be taken for the copy's
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+    copy.chmod(0o600)
+    os.replace(copy, path)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
 def last_heads(heads_file: Path) -> Salvaged:
     """What the note beside the database still knows; empty when there is none."""
     found = Salvaged()
@@ -122,8 +160,10 @@ def last_heads(heads_file: Path) -> Salvaged:
         found.epoch, found.heads = str(note["epoch"]), {name: int(note["heads"][name]) for name in STREAMS}
         epoch_no = int(note["epoch_no"])
         found.tables["epochs"] = [(epoch_no, found.epoch, "salvaged", None)]
+        upto = note.get("upto", note["heads"])  # an older version noted no more than the heads
+        found.upto = {name: int(upto[name]) for name in STREAMS}
         found.tables["streams"] = [
-            (epoch_no, index, found.heads[name], int(note["acked"][name])) for index, name in enumerate(STREAMS)
+            (epoch_no, index, found.upto[name], int(note["acked"][name])) for index, name in enumerate(STREAMS)
         ]
         found.tables["box"] = [(key, str(value)) for key, value in note["box"].items()]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -141,7 +181,7 @@ def fell_back(heads_file: Path, epoch: str, heads: dict[str, int]) -> Salvaged |
         return None
     for name, noted in found.heads.items():
         if noted > heads[name]:
-            found.gaps[name] = [Gap("restored", heads[name] + 1, noted, None, epoch=epoch)]
+            found.gaps[name] = [Gap("restored", heads[name] + 1, found.upto[name], None, epoch=epoch)]
     if not found.gaps:
         return None
     del found.tables["streams"]  # what the file has of them stays
@@ -151,6 +191,8 @@ def fell_back(heads_file: Path, epoch: str, heads: dict[str, int]) -> Salvaged |
 def salvage(aside: Path | None, heads_file: Path) -> Salvaged:
     """Read what the city has not confirmed out of a broken file; name what cannot be read as gaps."""
     found = last_heads(heads_file)
+    if aside and wal.damage(aside):
+        wal.replay(aside)
     db = sqlite3.connect(aside) if aside else None
     if db:
         for table in ("epochs", "streams", "sources", "keep", "box", "journal"):

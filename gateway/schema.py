@@ -19,6 +19,7 @@ from gateway.contract import STREAMS
 SCHEMA_VERSION = 3
 PAGE_BYTES = 1024  # a commit of one event writes 11 KB instead of 25 KB with 4096; see ARCHITECTURE.md
 _EPOCH_SHIFT, _STREAM_SHIFT = 48, 44
+_SICK_DISK = 75  # of the process that migrates: sysexits' "try again later"
 N_MAX = (1 << _STREAM_SHIFT) - 1
 
 # packs.state
@@ -68,14 +69,17 @@ def quick_check(path: Path, vfs: str = "") -> None:
         raise sqlite3.DatabaseError(f"quick_check: {found}")
 
 
-def is_corrupt(error: sqlite3.DatabaseError) -> bool:
+def is_corrupt(error: Exception) -> bool:
     """The file itself is broken, in contrast to a disk that does not take something now."""
     name = getattr(error, "sqlite_errorname", "")
     return name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")) or str(error).startswith("quick_check")
 
 
 def ensure(path: Path, vfs: str = "") -> None:
-    """Bring the file to SCHEMA_VERSION in a process of its own. Raises SchemaError, sqlite3.DatabaseError."""
+    """Bring the file to SCHEMA_VERSION in a process of its own. Raises SchemaError, sqlite3.DatabaseError.
+
+    A disk that does not take it is an OperationalError, as in every other statement: it may take it later.
+    """
     found = version_of(path, vfs) if path.exists() else 0
     if found == SCHEMA_VERSION:
         return
@@ -87,6 +91,8 @@ def ensure(path: Path, vfs: str = "") -> None:
     done = subprocess.run(
         [sys.executable, "-m", "gateway.schema", str(path)], capture_output=True, text=True, timeout=120, check=False
     )
+    if done.returncode == _SICK_DISK:
+        raise sqlite3.OperationalError(done.stderr.strip()[-500:])
     if done.returncode:
         raise SchemaError(f"{path}: the schema could not be upgraded from {found}: {done.stderr.strip()[-500:]}")
 
@@ -196,4 +202,7 @@ CREATE INDEX packs_confirmed ON packs (id) WHERE state = {CONFIRMED}
 
 
 if __name__ == "__main__":
-    migrate(Path(sys.argv[1]))
+    try:
+        migrate(Path(sys.argv[1]))
+    except (sqlite3.DatabaseError, OSError) as error:
+        sys.exit(print(error, file=sys.stderr) or _SICK_DISK)

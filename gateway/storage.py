@@ -59,6 +59,8 @@ class Storage:
         self._works: list[Work] = []
         self._confirms: list[Confirm] = []
         self._confirms_since_s = 0.0
+        self._broken: Broken | None = None
+        self._doubted = -1  # the generation of the file that was reported broken and found whole
         self._attempts = 0  # of the commit that the disk does not take
         self._upkept_s = mono_s()
         self._closing = False
@@ -90,6 +92,7 @@ class Storage:
         """
         if not self._attempts:
             self._collect()
+        self._tell()
         rest_s = self._commit()
         if not rest_s:
             self._upkeep()
@@ -115,7 +118,7 @@ class Storage:
         if item is None:
             self._closing = True
         elif isinstance(item, Broken):
-            self._renew(item)
+            self._broken = item
         elif isinstance(item, Work):
             self._works.append(item)
         else:
@@ -126,16 +129,17 @@ class Storage:
     def _commit(self) -> float:
         """One try: 0 when there is nothing left to commit, else how long the disk is left alone."""
         overdue = self._confirms and self._mono_s() - self._confirms_since_s >= _CONFIRM_WAIT_S
-        if not (self._works or overdue or (self._closing and self._confirms)):
+        if not (self._works or overdue or self._broken or (self._closing and self._confirms)):
             return 0.0
         if self.busy_since_s is None:
             self.busy_since_s = self._mono_s()
         try:
+            self._renew()
             self._store.commit(self._works, self._confirms)
         except StoreStalled as error:
             return self._stalled(error)
         except StoreCorrupt as error:
-            self._renew(Broken(self._store.generation, str(error)))
+            self._broken = Broken(self._store.generation, str(error))
             self._attempts += 1
             return _RETRY_S[0]
         self._committed()
@@ -160,14 +164,31 @@ class Storage:
         self._attempts += 1
         return rest_s
 
-    def _renew(self, broken: Broken) -> None:
-        """A reader may still speak of the file that was set aside already."""
-        if broken.generation != self._store.generation:
-            return
-        log.error("the database is broken: %s", broken.why)
-        self._store.renew(broken.why)
-        self._on_trouble(self._store.trouble)
-        self._on_stored(Stored([], self._store.heads(), self._store.epoch, self._store.generation))
+    def _renew(self) -> None:
+        """Raises StoreStalled. A reader may still speak of the file that was set aside already.
+
+        A disk that reads wrong once is no broken file: it is looked at again, and set aside when it is broken or is
+        reported a second time.
+        """
+        if self._broken and self._broken.generation == self._store.generation:
+            try:
+                if self._doubted == self._store.generation or not self._store.whole():
+                    log.error("the database is broken: %s", self._broken.why)
+                    self._store.renew(self._broken.why)
+                else:
+                    self._doubted = self._store.generation
+                    log.warning("the database was read as broken (%s) and is whole", self._broken.why)
+            except (sqlite3.DatabaseError, OSError) as error:
+                raise StoreStalled(f"the database is broken and cannot be set aside now: {error}") from error
+        self._broken = None
+
+    def _tell(self) -> None:
+        """What happened to the file since the last round."""
+        if happened := self._store.happened:
+            self._store.happened = ""
+            log.error("%s", happened)
+            self._on_trouble(happened)
+            self._on_trouble(self._store.trouble)
 
     def _upkeep(self) -> None:
         if self._mono_s() - self._upkept_s < _UPKEEP_EVERY_S:

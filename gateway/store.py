@@ -7,37 +7,27 @@ same transaction, so they have no holes. Synchronous and owned by one thread (ga
 import random
 import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Protocol
 
 import msgspec
 
-from gateway import journal, kept
+from gateway import confirming, journal, kept, wal
 from gateway.budget import Budget
-from gateway.contract import STREAMS, Began, Gap, Json, Label, Record
+from gateway.contract import STREAMS, Began, Gap
 from gateway.history import History
 from gateway.numbers import Numbers
-from gateway.pending import Confirm, Draft, Work
-from gateway.salvage import Aside, Salvaged, fell_back, salvage
-from gateway.schema import CONFIRMED, PAGE_BYTES, REJECTED, WAITING, connect, ensure, is_corrupt, pack_id, quick_check
+from gateway.pending import Confirm, Draft, Stamp, Work
+from gateway.salvage import AHEAD, Aside, Salvaged, copy_out, fell_back, salvage
+from gateway.schema import PAGE_BYTES, WAITING, connect, ensure, is_corrupt, pack_id, quick_check
 
 _PRAGMAS = (
     "journal_mode=WAL", "synchronous=FULL", "secure_delete=OFF", "journal_size_limit=16777216",
     f"wal_autocheckpoint={4_096_000 // PAGE_BYTES}",
 )  # fmt: skip
 _INSERT = "INSERT INTO packs VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
-_GAPS_A_PACK = 200  # so that it fits a message
 _EVICTIONS_MAX = 32  # chunks a commit may give up before it admits that the disk is full
 HOUR_S = 3600.0
-
-
-class Stamp(Protocol):
-    """The wall as the packs see it (gateway/clock.py Wall)."""
-
-    boot: int
-
-    def label(self) -> Label: ...
 
 
 class StoreStalled(Exception):
@@ -76,21 +66,24 @@ class Store:
         self.commits = 0
         self.generation = 0  # counts files: readers reopen when it moves
         self.trouble = ""
+        self.happened = ""  # to the file, and is over; whoever tells it empties this
         self._aside = Aside(path)
         self._kernel_boot = ""
-        self._noted_heads: dict[str, object] = {}
+        self._noted: dict[str, object] = {}
 
     # -- opening -----------------------------------------------------------------------------------------------
 
-    def open(self, kernel_boot_id: str) -> None:
-        """Raises SchemaError, StoreStalled. A broken file is set aside and a new epoch begins.
+    def open(self, kernel_boot_id: str, *, missed: bool = False) -> None:
+        """Raises SchemaError, StoreStalled, OSError. A broken file is set aside and a new epoch begins.
 
-        The boot number counts on when the kernel's boot id is another than last time.
+        The boot number counts on when the kernel's boot id is another than last time. missed: the gateway ran before.
         """
         self._kernel_boot = kernel_boot_id
         lost_file = not self.path.exists() and self._aside.heads_file.exists()
         if self._aside.unfinished:
             self._renew("found broken earlier, when it could not be renewed")
+        elif why := wal.damage(self.path, self._vfs):
+            self._renew(why)
         else:
             try:
                 self._connect()
@@ -100,12 +93,14 @@ class Store:
                 self._renew(str(error))
         if not self._db.execute("SELECT 1 FROM epochs").fetchone():
             rescued = salvage(None, self._aside.heads_file) if lost_file else None
+            self.happened = "the database was gone; a new epoch began" if lost_file else ""
             self._begin_epoch("reset" if lost_file else "new", rescued)
         self._read_epoch()
         if went_back := fell_back(self._aside.heads_file, self.epoch, self.heads()):
             self._begin_epoch("restored", went_back)
+            self.happened = "the database is older than the note beside it; a new epoch began"
             self._read_epoch()
-        self._note_start()
+        self._note_start(missed)
         self._note_heads()  # now, not in a minute: a file that is lost before then must not make `starts` go back
 
     def _connect(self) -> None:
@@ -120,7 +115,33 @@ class Store:
         self._numbers = Numbers(self._db)
         self.history = History(self._db, *self._history_h)
         self._budget = Budget(self._db, self._pages_max, self.history)
+        self._inode = self.path.stat().st_ino
         self._aside.lay_ballast()
+
+    def whole(self) -> bool:
+        """Whether every page of the file fits. Raises sqlite3.OperationalError when the disk cannot say."""
+        try:
+            quick_check(self.path, self._vfs)
+        except sqlite3.DatabaseError as error:
+            if not is_corrupt(error):
+                raise
+        else:
+            return not self._aside.unfinished
+        return False
+
+    def _follow_file(self) -> None:
+        """Somebody deleted or replaced it: all of it can still be read here, and numbers go on."""
+        if self.path.exists() and self.path.stat().st_ino == self._inode:
+            return
+        before = self._db  # stays open, and so whole, until the new one is
+        copy_out(before, self.path)
+        self._connect()
+        before.close()
+        self._read_epoch()
+        self.generation += 1
+        self._noted = {}
+        self._note_heads()
+        self.happened = "somebody deleted or replaced the open database; it was written anew, nothing is lost"
 
     def renew(self, why: str) -> None:
         """After StoreCorrupt: set the file aside, save what can be read, begin a new epoch."""
@@ -132,7 +153,7 @@ class Store:
         self.generation += 1
 
     def _renew(self, why: str) -> None:
-        self.trouble = f"the database was broken ({why}) and was set aside; a new epoch began"
+        self.happened = f"the database was broken ({why}) and was set aside; a new epoch began"
         broken = self._aside.set_database_aside()
         self._connect()
         self._begin_epoch("corrupt", salvage(broken, self._aside.heads_file))
@@ -162,7 +183,7 @@ class Store:
                 drafts.append(Draft(stream, label, records=[gap.as_record() for gap in gaps]))
             self._insert(drafts)
 
-    def _note_start(self) -> None:
+    def _note_start(self, missed: bool) -> None:
         """Starts, and the loss bound of polled readings after an unclean end."""
         with self._transaction():
             self._count_boot()
@@ -170,7 +191,7 @@ class Store:
             self.unclean = self.box("clean", "1") == "0"
             self.starts = max(int(self.box("starts", "0")), self._aside.noted_starts()) + 1
             self._set_box(starts=self.starts, clean=0)
-            if self.unclean and self._polled:
+            if (self.unclean or missed) and self._polled:
                 self._insert([Draft("readings", self._label(), records=[self._polled_loss().as_record()])])
 
     def _polled_loss(self) -> Gap:
@@ -194,21 +215,31 @@ class Store:
         works, confirms = list(works), list(confirms)
         for _ in range(_EVICTIONS_MAX):
             try:
+                self._follow_file()
                 self._commit_once(works, confirms)
-                self.trouble = ""
-                return
-            except sqlite3.DatabaseError as error:
+                break
+            except (sqlite3.DatabaseError, OSError) as error:
                 if is_corrupt(error):
                     raise StoreCorrupt(str(error)) from error
                 if getattr(error, "sqlite_errorname", "") != "SQLITE_FULL":
                     self.trouble = f"the disk does not take what is to be stored: {error}"
                     raise StoreStalled(self.trouble) from error
-                self._make_room()
+                if not self._make_room(confirms):
+                    raise self._full() from error
+        else:
+            raise self._full()
+        self.trouble = ""
+        if self._aside.is_short(self.heads()):
+            with suppress(sqlite3.Error):  # it is committed, whatever becomes of the note
+                self._note_heads()
+
+    def _full(self) -> StoreStalled:
         self.trouble = "the disk is full and nothing is left to give up; free some room on it"
-        raise StoreStalled(self.trouble)
+        return StoreStalled(self.trouble)
 
     def _commit_once(self, works: list[Work], confirms: list[Confirm]) -> None:
         with self._transaction():
+            self._take_in(confirms)  # first: what the city has need not be given up
             if self._budget.short:
                 self._evict()
             for work in works:
@@ -218,8 +249,6 @@ class Store:
                 kept.mark(self._db, work.marks)
                 kept.keep(self._db, work.keep)
                 self._insert(self.history.write(work, self._label(), self._numbers.hours))
-            if confirms:
-                self._confirm(confirms)
         self.commits += 1
 
     def _insert(self, drafts: list[Draft]) -> None:
@@ -231,6 +260,10 @@ class Store:
             if draft.records
         ]  # fmt: skip
         self._db.executemany(_INSERT, rows)
+
+    def _take_in(self, confirms: list[Confirm]) -> None:
+        if confirms:
+            self._insert(confirming.write(self._db, confirms, self.epoch, self._label()))
 
     def _number_journal(self) -> None:
         """At the start: what was durable and not yet in a pack becomes one."""
@@ -244,67 +277,24 @@ class Store:
             self._insert([Draft(stream, self._label(), records=[gap.as_record() for gap in gaps])])
         return given_up.rows
 
-    def _make_room(self) -> None:
-        """After SQLITE_FULL: the ballast first, so that there is room to delete in."""
+    def _make_room(self, confirms: list[Confirm]) -> bool:
+        """After SQLITE_FULL: the ballast first, so that there is room to delete in. False when there is nothing to do.
+
+        The log is begun again and keeps its blocks, so that others who fill the disk cannot take them; and what the
+        city lacks is given up only for want of pages, never for want of a log.
+        """
         if self._budget.used_pages < self._pages_max * 0.98:
             self._budget.stop_growing()
         try:
-            self._aside.drop_ballast()
-            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-            with self._transaction():
-                self._evict()
-        except (OSError, sqlite3.OperationalError) as error:
-            self.trouble = f"the disk is full: {error}"
-
-    def _confirm(self, confirms: list[Confirm]) -> None:
-        """Many may have come since the last commit: how far a stream is held, is noted once."""
-        self._numbers.write()  # `min(head, ...)` below must know what this transaction numbered
-        epochs = {epoch: int(no) for no, epoch in self._db.execute("SELECT no, epoch FROM epochs")}
-        upto: dict[tuple[int, int], int] = {}
-        for confirm in confirms:
-            if epoch_no := epochs.get(confirm.epoch):
-                for stream, n in confirm.upto.items():
-                    key = (epoch_no, STREAMS.index(stream))
-                    upto[key] = max(upto.get(key, 0), n)
-                self._confirm_apart(epoch_no, confirm)
-        self._db.executemany(
-            "UPDATE streams SET acked = max(acked, min(head, ?)) WHERE epoch_no = ? AND stream = ?",
-            [(n, *key) for key, n in upto.items()],
-        )
-
-    def _confirm_apart(self, epoch_no: int, confirm: Confirm) -> None:
-        """What is said of single packs."""
-        for stream, ranges in confirm.also.items():
-            self._db.executemany(
-                "UPDATE packs SET state = ? WHERE id BETWEEN ? AND ? AND state = ?",
-                [(CONFIRMED, pack_id(epoch_no, stream, a), pack_id(epoch_no, stream, b), WAITING) for a, b in ranges],
-            )
-        for stream, rejected in confirm.reject.items():
-            self._reject(epoch_no, confirm.epoch, stream, rejected)
-        for stream, ranges in confirm.pruned.items():
-            self._notice(stream, [Gap("pruned", a, b, None, epoch=self._other(confirm.epoch)) for a, b in ranges])
-
-    def _reject(self, epoch_no: int, epoch: str, stream: str, rejected: list[tuple[int, str]]) -> None:
-        """Quarantine, say so in the stream and raise a health record; the pack stays on the box."""
-        for n, why in rejected:
-            found = self._db.execute(
-                "UPDATE packs SET state = ? WHERE id = ? AND state = ? AND notice = 0 RETURNING records",
-                (REJECTED, pack_id(epoch_no, stream, n), WAITING),
-            ).fetchone()
-            if found:
-                self._notice(stream, [Gap(f"rejected: {why}"[:200], n, n, found[0], epoch=self._other(epoch))])
-                label = self._label()
-                data: Json = {"value": n, "stream": stream, "epoch": epoch, "why": why}
-                self._insert(
-                    [Draft("health", label, records=[Record("pack.rejected", stream, label.mono, data).as_record()])]
-                )
-
-    def _other(self, epoch: str) -> str | None:
-        return epoch if epoch != self.epoch else None
-
-    def _notice(self, stream: str, gaps: list[Gap]) -> None:
-        chunks = [gaps[i : i + _GAPS_A_PACK] for i in range(0, len(gaps), _GAPS_A_PACK)]
-        self._insert([Draft(stream, self._label(), records=[gap.as_record() for gap in chunk]) for chunk in chunks])
+            done = self._aside.drop_ballast()
+            self._db.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
+            if self._budget.short:
+                with self._transaction():
+                    self._take_in(confirms)
+                    done |= self._evict() > 0
+        except (OSError, sqlite3.OperationalError):
+            return False
+        return done
 
     # -- upkeep ---------------------------------------------------------------------------------------------------
 
@@ -325,19 +315,20 @@ class Store:
             self._aside.lay_ballast()
             self._budget.grow_again()
 
-    def _note_heads(self) -> None:
+    def _note_heads(self, ahead: int = AHEAD) -> None:
         """So that even a wholly unreadable file leaves word of how far it had got."""
         box = {key: self.box(key, "0") for key in ("boot", "boot_id", "starts", "hours")}
-        body = {"epoch": self.epoch, "epoch_no": self.epoch_no, "heads": self.heads(), "acked": self.acked()}
-        note = {**body, "box": box}
-        if note != self._noted_heads and self._aside.note_heads(note):
-            self._noted_heads = note
+        upto = {stream: head + ahead for stream, head in self.heads().items()}
+        note = {"epoch": self.epoch, "epoch_no": self.epoch_no, "heads": self.heads(), "upto": upto,
+                "acked": self.acked(), "box": box}  # fmt: skip
+        if note != self._noted and self._aside.note_heads(note):
+            self._noted = note
 
     def close(self) -> None:
         """A clean end: nothing polled was lost."""
         with self._transaction():
             self._set_box(clean=1)
-        self._note_heads()
+        self._note_heads(ahead=0)
         self._db.close()
 
     # -- looking ---------------------------------------------------------------------------------------------------

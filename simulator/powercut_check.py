@@ -17,6 +17,7 @@ from gateway.reader import Reader
 from gateway.salvage import HEADS, last_heads
 from gateway.schema import SchemaError
 from gateway.store import Store, StoreCorrupt, StoreStalled
+from gateway.wal import damage
 from simulator.comparison import EXAMPLES_MAX, Comparison, numbers
 from simulator.ledger import Ledger
 from simulator.mounts import MountError
@@ -54,6 +55,9 @@ def examine(database: Path, acked: Mapping[str, int], book: TruthBook, workplace
 def _examine(database: Path, acked: Mapping[str, int], book: TruthBook, workplace: Path) -> Found:
     examples: list[str] = []
     faults = {"damaged": 0}
+    if why := damage(database):  # before anything opens it: a cut must not look like a broken log
+        faults["damaged"] = 1
+        examples.append(why)
     if database.exists() and (said := integrity(database)) != "ok":
         faults["damaged"] = 1
         examples.append(f"integrity_check: {said}")
@@ -66,9 +70,9 @@ def _examine(database: Path, acked: Mapping[str, int], book: TruthBook, workplac
         if acked and noted.epoch != store.epoch:
             faults["damaged"] = 1
             examples.append(f"{HEADS}: found epoch {noted.epoch}, expected {store.epoch}")
-        if store.trouble:
+        if store.happened:
             faults["damaged"] = 1
-            examples.append(store.trouble)
+            examples.append(store.happened)
         marks = {f"{source}/{boot}": seq for source, (boot, seq) in store.marks().items()}
         comparison, holes = _through_the_ledger(store, book, workplace)
     finally:

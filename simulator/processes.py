@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -37,12 +37,13 @@ class WrongPlace(Exception):
 class Child:
     """One program. Its output is appended to `log`, where a restarted one goes on."""
 
-    def __init__(self, name: str, command: list[str], log: Path) -> None:
+    def __init__(self, name: str, command: list[str], log: Path, more: Mapping[str, str] | None = None) -> None:
         self.name = name
         self.log = log
         self.wanted = True  # to be running now: its end is a fault
         self._said_before = log.stat().st_size if log.exists() else 0
-        environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "TMPDIR": str(log.parent)}
+        own = {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "TMPDIR": str(log.parent)}
+        environment = os.environ | own | (more or {})
         with open(log, "ab") as out:
             # A session of its own: Ctrl-C then reaches us alone, and we end the children in their order.
             self._process = subprocess.Popen(
@@ -95,13 +96,18 @@ class Processes:
         self._asked = threading.Event()
         self._handlers: dict[int, Any] = {}
 
-    def start(self, name: str, *arguments: str, module: str = "gateway") -> Child:
-        """`python -m MODULE ARGUMENTS`, by default a linli command. A new child takes the place of one that ended."""
+    def start(
+        self, name: str, *arguments: str, module: str = "gateway", environment: Mapping[str, str] | None = None
+    ) -> Child:
+        """`python -m MODULE ARGUMENTS`, by default a linli command. A new child takes the place of one that ended.
+
+        environment: beside our own.
+        """
         before = self._children.get(name)
         if before is not None:
             before.stop()
         command = [sys.executable, "-m", module, *arguments]
-        self._children[name] = Child(name, command, self._folder / f"{name}.log")
+        self._children[name] = Child(name, command, self._folder / f"{name}.log", environment)
         return self._children[name]
 
     def watch(self) -> None:
