@@ -149,6 +149,6 @@ def narrow(folder: Path, _limits: Limits, *, quick: bool) -> list[Figure]:
             rig.rest(5.0 if waiting else 2.0)
             if not waiting:
                 bare_ms = fsync_ms(rig.folder) + round_trip_ms(relay.url, 20)
-            trials = [trial(rig) for _ in range(10 if quick else 100)]
+            trials = [trial(rig) for _ in range(10 if quick else 200)]
         figures += rows(tail, trials, bare_ms, when=" at 256 kbit/s")
     return figures

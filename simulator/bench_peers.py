@@ -72,8 +72,11 @@ def figures(folder: Path, limits: Limits, *, quick: bool) -> list[Figure]:
         if "yardstick_onnx" in there:
             seen["ours_onnx"].append(ours(place / "model", limits, model=True))
         for name, peer in there.items():
-            seen[name].append(theirs(peer, bench, installed, place / name))
-    return [figure for name in there for figure in rows(name, seen)]
+            try:
+                seen[name].append(theirs(peer, bench, installed, place / name))
+            except BenchError as error:  # theirs alone: the others' rows stand
+                print(f"bench: round {number + 1} without {name}: {error}", file=sys.stderr)
+    return [figure for name in there if seen[name] for figure in rows(name, seen)]
 
 
 def rows(name: str, seen: dict[str, list[dict[str, float]]]) -> list[Figure]:
@@ -110,9 +113,9 @@ def why_not(peer: Peer, bench: Path, installed: Path) -> str:
     for needed in dict.fromkeys(("h/bin/python", peer.needs)):
         if not (installed / needed).exists():
             return f"no {needed} in {installed}; docs/bench.md says how to install it, --peers names another folder"
-    program = "node" if peer.needs.startswith("nr/") else "mosquitto"
-    there = shutil.which("node") if program == "node" else mosquitto_path()
-    return "" if there else f"no {program} on PATH"
+    if not mosquitto_path():
+        return "no mosquitto on PATH"
+    return "no node on PATH" if peer.needs.endswith(".js") and not shutil.which("node") else ""
 
 
 def ours(folder: Path, limits: Limits, *, model: bool = False) -> dict[str, float]:
