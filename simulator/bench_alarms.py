@@ -135,12 +135,12 @@ def _await_alarms(rig: Rig, count: int) -> None:
 
 
 def narrow(folder: Path, _limits: Limits, *, quick: bool) -> list[Figure]:
-    """Through a line of 256 kbit/s, 20 ms each way: with nothing else on it, and while a backlog goes."""
+    """Through 256 kbit/s, 20 ms each way: with nothing else on it, and while a backlog goes; packs compressed."""
     figures: list[Figure] = []
     bare_ms = 0.0
     for tail, waiting in (("_256k", 0), ("_256k_drain", 1_000_000)):
         relay = Relay(0, delay_s=0.02, bytes_s=NARROW_BYTES_S)
-        with relay, Rig(folder / str(int(waiting > 0)), relay=relay, start=False) as rig:
+        with relay, Rig(folder / str(int(waiting > 0)), relay=relay, start=False, gzip=True) as rig:
             filled = Filled(rig.state)
             filled.fill(waiting)
             filled.close()

@@ -2,7 +2,7 @@
 
 Prints JSON lines: {"ready": true} once subscribed, {"alarm": occurrence, "at_s"} for each leak alarm, and the sums
 {"readings", "messages", "payload_b", "first_reading_s", "last_s"} at most each 20 ms. Seconds are CLOCK_MONOTONIC's.
-Readings are counted by their `"src":`, without parsing; that needs a gateway with gzip = false.
+Readings are counted by their `"src":`, without parsing.
 """
 
 import json
@@ -51,7 +51,7 @@ class Counter:
         self.messages += 1
         self.payload_b += len(payload)
         if topic.endswith("/readings"):
-            self.readings += payload.count(b'"src":')
+            self.readings += plain(payload).count(b'"src":')
             if self.readings and not self.first_reading_s:
                 self.first_reading_s = now_s
             return
