@@ -107,8 +107,9 @@ def _node_rules(name: str, bus: Bus) -> Iterator[Mistake]:
             node_settings.checked(key, str(value))
         except SettingError as error:
             wrong = True
-            near = difflib.get_close_matches(key, node_settings.known(""), 1)
-            do = f"write {near[0]} = {value}" if near and near[0] != key else "correct it, or remove it"
+            strange = error.found == key  # a name nobody knows; else it is the number that is wrong
+            near = difflib.get_close_matches(key, node_settings.known(""), 1) if strange else []
+            do = f"write {near[0]} = {value}" if near else "correct it, or remove it"
             yield Mistake((*path, key), error.found, error.expected, do)
     text = node_settings.text_of(settings)
     if len(text) > node_settings.TEXT_MAX_BYTES:

@@ -141,6 +141,7 @@ def test_what_a_value_tells(desk, doctor_says, sensor, value, age_s, verdict, wo
         ({"hello": False, "good": 4}, "FAIL", "no HELLO"),
         ({"hello": False, "good": 0, "bad": 4}, "FAIL", "no intact frame"),
         ({"silent_s": 16.0}, "FAIL", "silent for 16 s (15 s allowed)"),
+        ({"refused": "found loop9_hold_ms"}, "FAIL", "the node refuses its settings: found loop9"),
         ({"bad": 90}, "warn", "900 good, 90 bad"),
         ({"bad": 2}, "ok", "2 bad"),
     ],

@@ -11,11 +11,13 @@ from drivers.node_frame import (
     ACK,
     ASK,
     BEAT,
+    CONFIG,
     DATA,
     EVENT,
     HELLO,
     LOST,
     NACK,
+    REFUSED,
     Splitter,
     beat_payload,
     data_payload,
@@ -23,8 +25,10 @@ from drivers.node_frame import (
     hello_payload,
     lost_payload,
     parse_ack,
+    refused_payload,
 )
 from drivers.node_link import NodeLink
+from drivers.node_settings import cfg_of
 from drivers.reading import FAULT, Event, Reading, Run
 from tests.line_world import BOOT, CONTACT1, FLOW1, FLOW2, LOOP1, LOOP2, PAD1, TEXT, Clock, numbers
 
@@ -52,6 +56,45 @@ def said(link: NodeLink) -> list[tuple[int, int, int, int]]:
     """What the link wants to write now: (type, boot, received, durable), zeros for an ASK."""
     frames = Splitter().feed(link.outgoing())
     return [(kind, *(parse_ack(payload) if payload else (0, 0, 0))) for kind, _, _, payload in frames]
+
+
+# Its settings.
+
+WANTED = "loop_hold_ms=300"
+
+
+def settings_sent(link: NodeLink) -> bool:
+    return any(kind == CONFIG for kind, _, _, _ in Splitter().feed(link.outgoing()))
+
+
+def test_settings_are_sent_again_ever_more_seldom_until_the_node_names_them(clock: Clock) -> None:
+    link = NodeLink("n1", clock.mono_s, settings=WANTED)
+    link.feed(hello(text=f"{TEXT};cfg=00000000 next=1"))
+    sent_s = []
+    began_s = clock.mono_s()
+    for _ in range(2000):
+        if settings_sent(link):
+            sent_s.append(round(clock.mono_s() - began_s))
+        clock.s += 0.1
+    assert sent_s == [0, 1, 3, 7, 15, 31, 63, 123, 183]
+    link.feed(hello(text=f"{TEXT};cfg={cfg_of(WANTED):08x} next=1"))
+    clock.s += 600
+    assert not settings_sent(link) and link.cfg == cfg_of(WANTED)
+
+
+def test_a_node_that_refused_is_left_alone_until_it_starts_again(clock: Clock) -> None:
+    link = NodeLink("n1", clock.mono_s, settings=WANTED)
+    has_none = f"{TEXT};cfg=00000000 next=1"
+    link.feed(hello(text=has_none))
+    assert settings_sent(link)
+    link.feed(encode(REFUSED, BOOT, 0, refused_payload(cfg_of("tell_s=60"), "of an older text")))
+    assert link.refused == ""
+    link.feed(encode(REFUSED, BOOT, 0, refused_payload(cfg_of(WANTED), "found loop_hold_ms")))
+    link.feed(hello(text=has_none))
+    clock.s += 600
+    assert not settings_sent(link) and link.refused == "found loop_hold_ms"
+    link.feed(hello(boot=BOOT + 1, text=has_none))
+    assert settings_sent(link) and link.refused == ""
 
 
 # What a frame becomes.
