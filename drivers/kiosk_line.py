@@ -57,7 +57,7 @@ def seal_event(boot: int, seq: int, age_ms: int, words: str) -> bytes:
 
 
 def encode_hello(boot: int, oldest: int, ring: int, name: str) -> bytes:
-    """oldest: the oldest number the kiosk can still send. ring: events it can hold."""
+    """oldest: the oldest number it can still send. ring: events it can hold, or numbers from oldest if more."""
     return _sealed(f"LK1 H {boot} {oldest} {ring} {_quoted(name)}")
 
 
@@ -150,23 +150,24 @@ def _sealed(text: str) -> bytes:
 class LineSplitter:
     """Cuts a stream of bytes into lines; holds at most one unfinished line.
 
-    good, bad: lines taken and refused since the start. why: what was wrong with the last one, or "".
+    good, bad: lines taken and refused since the start. why: what was wrong with the last one, or "". rest: the
+    unfinished line.
     """
 
     def __init__(self) -> None:
         self.good = 0
         self.bad = 0
         self.why = ""
-        self._rest = b""
+        self.rest = b""
 
     def feed(self, data: bytes) -> list[Line]:
         """The good lines completed by data. A bad one is counted and dropped; its neighbours never suffer.
 
         An event with unreadable fields comes without event name and fields: its number must not be waited for.
         """
-        pieces = (self._rest + data.replace(b"\r", b"")).split(b"\n")
+        pieces = (self.rest + data.replace(b"\r", b"")).split(b"\n")
         # An endless run without an LF is kept just long enough to be known as too long.
-        self._rest = pieces.pop()[:LINE_MAX_BYTES]
+        self.rest = pieces.pop()[:LINE_MAX_BYTES]
         lines = []
         for piece in pieces:
             if not piece:

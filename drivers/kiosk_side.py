@@ -35,7 +35,8 @@ class KioskSide(Sender):
                 self.acked(boot, received, durable, line.kind == "N")
 
     def _hello_bytes(self, oldest: int) -> bytes:
-        return kiosk_line.encode_hello(self.boot, oldest, self.ring, self.name)
+        reach = max(self.ring, self.next - oldest)  # what was given up stands between what is held
+        return kiosk_line.encode_hello(self.boot, oldest, reach, self.name)
 
     def _beat_bytes(self, uptime_s: int) -> bytes:
         return kiosk_line.encode_beat(uptime_s)

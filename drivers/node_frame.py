@@ -76,22 +76,22 @@ def encode(kind: int, boot: int, seq: int, payload: bytes = b"") -> bytes:
 class Splitter:
     """Cuts a stream of bytes into frames; holds at most one unfinished frame.
 
-    good, bad: frames with a right and a wrong CRC, length or stuffing since the start.
+    good, bad: frames with a right and a wrong CRC, length or stuffing since the start. rest: the unfinished frame.
     """
 
     def __init__(self) -> None:
         self.good = 0
         self.bad = 0
-        self._rest = b""
+        self.rest = b""
 
     def bodies(self, data: bytes) -> list[bytes]:
         """Checked bodies, without their stuffing.
 
         What is not a frame between its two zeros is counted and dropped; its neighbours never suffer.
         """
-        pieces = (self._rest + data).split(b"\0")
+        pieces = (self.rest + data).split(b"\0")
         # An endless run without a zero is kept just long enough to be known as too long.
-        self._rest = pieces.pop()[: FRAME_MAX_BYTES + 1]
+        self.rest = pieces.pop()[: FRAME_MAX_BYTES + 1]
         heard = list(filter(None, pieces))
         found = []
         for piece in heard:

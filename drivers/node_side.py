@@ -64,7 +64,7 @@ class NodeSide(Sender):
         """A frame that is no mark and no question; a plain node has no use for it."""
 
     def _hello_bytes(self, oldest: int) -> bytes:
-        return encode(HELLO, self.boot, oldest, hello_payload(self.ring, self.text))
+        return encode(HELLO, self.boot, oldest, hello_payload(self.ring, f"{self.text};next={self.next}"))
 
     def _beat_bytes(self, uptime_s: int) -> bytes:
         payload = beat_payload(uptime_s, self.free_b, self.reset_cause, self.supply_mv)

@@ -13,6 +13,7 @@ ACK_EVERY_S = 1.0
 RECEIVED_EVERY_S = 0.05  # nothing of the source's waits for `received` but its patience, 500 ms
 ASK_EVERY_S = 1.0
 NACK_EVERY_S = 0.05
+UNFINISHED_S = 0.3  # of a frame whose end does not come
 
 SAY_NOTHING, SAY_ACK, SAY_NACK, SAY_ASK = range(4)
 
@@ -140,11 +141,12 @@ class Numbered:
         return False
 
 
-class Counts(Protocol):
-    """A splitter's counters."""
+class Splits(Protocol):
+    """A splitter as its link sees it. rest: what is unfinished."""
 
     good: int
     bad: int
+    rest: bytes
 
 
 class NumberedLink:
@@ -156,7 +158,7 @@ class NumberedLink:
     made no sense; the number of such a frame counts as Lost. refused: why it does not take its settings, or "".
     """
 
-    def __init__(self, source: str, mono_s: Callable[[], float], mark: tuple[int, int], counts: Counts) -> None:
+    def __init__(self, source: str, mono_s: Callable[[], float], mark: tuple[int, int], splitter: Splits) -> None:
         self.source = source
         self.ring = 0
         self.beat: dict[str, int] = {}
@@ -164,7 +166,8 @@ class NumberedLink:
         self.refused = ""
         self.last_heard_s = mono_s()
         self._mono_s = mono_s
-        self._counts = counts
+        self._splits = splitter
+        self._rest, self._rest_s = b"", LONG_AGO_S
         self._numbered = Numbered(mark)
 
     def feed(self, data: bytes) -> list[Fact]:
@@ -198,11 +201,11 @@ class NumberedLink:
 
     @property
     def frames_good(self) -> int:
-        return self._counts.good
+        return self._splits.good
 
     @property
     def frames_bad(self) -> int:
-        return self._counts.bad
+        return self._splits.bad
 
     def reopened(self) -> None:
         """The line was closed and is open again."""
@@ -213,8 +216,18 @@ class NumberedLink:
         self._numbered.made_durable(boot, seq)
 
     def tick(self) -> None:
-        """To be called a few times a second: answers that may have got lost are repeated."""
-        self._numbered.tick(self._mono_s())
+        """To be called a few times a second: answers that may have got lost are repeated.
+
+        What is unfinished and does not grow has lost its end. Were it to end with the next frame's beginning, its age
+        would be counted from then; so it is dropped, and comes again.
+        """
+        now_s = self._mono_s()
+        self._numbered.tick(now_s)
+        if self._splits.rest is not self._rest:
+            self._rest, self._rest_s = self._splits.rest, now_s
+        elif self._rest and now_s - self._rest_s >= UNFINISHED_S:
+            self._splits.rest = b""
+            self._splits.bad += 1
 
     def outgoing(self) -> bytes:
         """What to write to the source now; empty most of the time. Each call gives the newest marks."""

@@ -38,6 +38,7 @@ class SystemClock:
     def __init__(self, trust: str = "kernel") -> None:
         self._trust = trust
         self._checked_s = -_CHECK_EVERY_S
+        self._checked_offset_s = 0.0
         self._belief = UNSURE
 
     def mono_s(self) -> float:
@@ -48,11 +49,13 @@ class SystemClock:
         return time.time()
 
     def belief(self) -> Belief:
-        now_s = self.mono_s()
-        if now_s - self._checked_s >= _CHECK_EVERY_S:
-            self._checked_s = now_s
+        """Asked of the kernel now and then, and whenever the wall was set: that alone may have ended the discipline."""
+        now_s, wall_s = self.mono_s(), self.wall_s()
+        stepped = abs(wall_s - now_s - self._checked_offset_s) >= STEP_S
+        if stepped or now_s - self._checked_s >= _CHECK_EVERY_S:
+            self._checked_s, self._checked_offset_s = now_s, wall_s - now_s
             self._belief = self._ask_kernel()
-        return UNSURE if self.wall_s() < BUILD_FLOOR_S else self._belief
+        return UNSURE if wall_s < BUILD_FLOOR_S else self._belief
 
     def _ask_kernel(self) -> Belief:
         synced, err_s = _adjtimex()

@@ -315,7 +315,7 @@ class Pending:
         elif self._numbered.overflows:
             self._close(self._numbered, everything=False)
         for stream in self._records:
-            if stream != "events" or everything or not dense or now_s - self._events_since_s >= _DENSE_S:
+            if stream != "events" or everything or not dense or now_s >= self._events_since_s + _DENSE_S:
                 self._close_records(stream)
         self._due_s = None
         return self._emptied(now_s, everything)

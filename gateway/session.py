@@ -220,8 +220,12 @@ class Session:
             self._send()
             yield from self._turn(0.05)
             self._hear()
-        mid = self._publish(self._link.topics.status, self._status(online=False, heads=courier.heads), retain=True)
         until_s = self._mono_s() + 0.5
+        while not self._lost and len(self._under_way) >= self._window and self._mono_s() < until_s:
+            yield from self._turn(0.05)
+        if len(self._under_way) >= self._window:
+            return  # no room for a goodbye, so the will has to speak for us
+        mid = self._publish(self._link.topics.status, self._status(online=False, heads=courier.heads), retain=True)
         while not self._lost and mid in self._under_way and self._mono_s() < until_s:
             yield from self._turn(0.05)
         self.wire.disconnect()

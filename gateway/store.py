@@ -4,6 +4,7 @@ SQLite, WAL, synchronous=FULL: what `commit` returned from is on the disk. Numbe
 same transaction, so they have no holes. Synchronous and owned by one thread (gateway/storage.py).
 """
 
+import logging
 import random
 import sqlite3
 from collections.abc import Iterable, Iterator
@@ -20,6 +21,8 @@ from gateway.numbers import Numbers
 from gateway.pending import Confirm, Draft, Stamp, Work
 from gateway.salvage import AHEAD, Aside, Salvaged, copy_out, fell_back, salvage
 from gateway.schema import PAGE_BYTES, WAITING, connect, ensure, is_corrupt, pack_id, quick_check
+
+log = logging.getLogger(__name__)
 
 _PRAGMAS = (
     "journal_mode=WAL", "synchronous=FULL", "secure_delete=OFF", "journal_size_limit=16777216",
@@ -325,10 +328,13 @@ class Store:
             self._noted = note
 
     def close(self) -> None:
-        """A clean end: nothing polled was lost."""
-        with self._transaction():
-            self._set_box(clean=1)
-        self._note_heads(ahead=0)
+        """A clean end: nothing polled was lost. A disk that does not take this word leaves it unclean."""
+        try:
+            with self._transaction():
+                self._set_box(clean=1)
+            self._note_heads(ahead=0)
+        except sqlite3.Error as error:
+            log.warning("the store ends without its last word: %s", error)
         self._db.close()
 
     # -- looking ---------------------------------------------------------------------------------------------------
@@ -362,6 +368,8 @@ class Store:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
+        if self._db.in_transaction:  # the disk did not even take the last one back
+            self._db.execute("ROLLBACK")
         self._db.execute("BEGIN IMMEDIATE")
         try:
             self._numbers.begin()

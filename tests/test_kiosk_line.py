@@ -127,7 +127,7 @@ def test_an_endless_line_does_not_fill_the_memory() -> None:
     splitter = LineSplitter()
     for _ in range(1000):
         assert splitter.feed(b"x" * 1000) == []
-    assert len(splitter._rest) <= 512
+    assert len(splitter.rest) <= 512
     assert splitter.feed(b"\n" + encode_ask()) == [Line("?")]
     assert splitter.bad == 1
 

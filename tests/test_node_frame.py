@@ -78,7 +78,7 @@ def test_an_endless_line_without_a_zero_does_not_fill_the_memory() -> None:
     splitter = Splitter()
     for _ in range(1000):
         assert splitter.feed(b"\x55" * 1000) == []
-    assert len(splitter._rest) < 300
+    assert len(splitter.rest) < 300
     assert splitter.feed(encode(DATA, 1, 1, b"after the noise")) == [(DATA, 1, 1, b"after the noise")]
     assert splitter.bad == 1
 
@@ -135,5 +135,5 @@ def test_a_splitter_without_c_finds_and_counts_the_same_on_any_line(parts: list[
             for cut in [*cuts, len(wire)]:
                 bodies += splitter.bodies(rest[:cut])
                 rest = rest[cut:]
-        found.append((bodies, splitter.good, splitter.bad, splitter._rest))
+        found.append((bodies, splitter.good, splitter.bad, splitter.rest))
     assert found[0] == found[1]
