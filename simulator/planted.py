@@ -8,8 +8,21 @@ The product knows nothing of this file: it takes the place of `linli` and change
     none                 no bug: the same card as with the others, and nothing may be found
     synchronous-normal   a commit is not flushed to the disk (only a power cut shows it)
 
-But for the last, a commit takes 50 ms longer than this machine's disk needs, as on a slow card: a bug of the first kind
-lives for the length of a commit, and a kill at a random moment has to meet it.
+Those and these are known to `linli nights`, which needs no process of its own for them:
+
+    wall-for-a-wait      what waits for a commit is due by the wall
+    gap-forgotten        what the disk budget gives up is named nowhere
+    mark-apart           how far a source is, is committed before what it said
+    marks-forgotten      a source is believed when it says again, after a restart, what was durable already
+    journal-forgotten    what was durable in a pack still open is dropped at the next start
+    restart-unseen       a source that counts anew is taken for the one before
+    confirmed-forgotten  what the city has is deleted at once; a city restored from its backup asks in vain
+    deed-after-commit    outputs move when the disk has the alarm
+    window-ignored       the broker's Receive Maximum is not obeyed
+    sync-untold          nobody says what the time was once the clock is known
+
+In a process, but for synchronous-normal, a commit takes 50 ms longer than this machine's disk needs, as on a slow card:
+a bug of the first kind lives for the length of a commit, and a kill at a random moment has to meet it.
 """
 
 import sys
@@ -17,14 +30,19 @@ from collections.abc import Callable, Iterable
 from itertools import count
 from typing import Any
 
-from gateway import cli
+from drivers.numbered import Numbered
+from gateway import cli, confirming
 from gateway import store as store_module
 from gateway.box import Box
+from gateway.budget import Budget
 from gateway.clock import sleep_s
+from gateway.contract import STREAMS
 from gateway.courier import Courier, Parcel
 from gateway.numbers import Numbers
-from gateway.pending import Confirm, Work
+from gateway.pending import Confirm, Pending, Work
+from gateway.pipeline import Pipeline
 from gateway.schema import pack_id, pack_name
+from gateway.session import Session
 from gateway.storage import StorageThread
 from gateway.store import Store
 from gateway.uplink import Uplink
@@ -54,7 +72,7 @@ def ack_before_commit() -> None:
 
 
 def delete_before_ack() -> None:
-    sent, init, confirm = Courier.sent, Uplink.__init__, Store._confirm
+    sent, init, write = Courier.sent, Uplink.__init__, confirming.write
     told: list[Callable[[Confirm], None]] = []
 
     def made(uplink: Uplink, *args: Any, **named: Any) -> None:
@@ -66,24 +84,26 @@ def delete_before_ack() -> None:
         no, stream, n = pack_name(parcel.row.id)
         told[-1](Confirm(courier.epochs[no], also={stream: [(n, n)]}))
 
-    def forgetting(store: Any, word: Confirm) -> None:
-        confirm(store, word)
-        if word.epoch == store.epoch:
-            names = [pack_id(store.epoch_no, s, n) for s, spans in word.also.items() for n, last in spans if n == last]
-            store._db.executemany("DELETE FROM packs WHERE id = ?", [(name,) for name in names])
+    def forgetting(db: Any, words: list[Confirm], epoch: str, label: Any) -> Any:
+        for no, name in db.execute("SELECT no, epoch FROM epochs").fetchall():
+            also = [word.also for word in words if word.epoch == name == epoch]
+            alone = [
+                pack_id(no, s, n) for streams in also for s, spans in streams.items() for n, last in spans if n == last
+            ]
+            db.executemany("DELETE FROM packs WHERE id = ?", [(row_id,) for row_id in alone])
+        return write(db, words, epoch, label)
 
     Uplink.__init__ = made
     Courier.sent = sending
-    Store._confirm = forgetting
+    confirming.write = forgetting
 
 
 def number_from_memory() -> None:
     """The heads reach the database now and then only; what a crash takes is numbered once more."""
     write = Numbers.write
-    turns = count()
 
-    def seldom(numbers: Numbers) -> None:
-        if next(turns) % HEADS_EVERY == 0:
+    def seldom(numbers: Any) -> None:
+        if next(numbers.__dict__.setdefault("turns", count())) % HEADS_EVERY == 0:
             write(numbers)
 
     store_module._INSERT = store_module._INSERT.replace("INSERT INTO", "INSERT OR REPLACE INTO")
@@ -94,6 +114,99 @@ def synchronous_normal() -> None:
     store_module._PRAGMAS = tuple(
         pragma.replace("synchronous=FULL", "synchronous=NORMAL") for pragma in store_module._PRAGMAS
     )
+
+
+# -- for `linli nights`, whose clock, card and line are the bug's worst --------------------------------------------
+
+
+def wall_for_a_wait() -> None:
+    def by_the_wall(name: str, at: int) -> None:
+        method = getattr(Pending, name)
+
+        def shifted(pending: Any, *args: Any, **named: Any) -> Any:
+            clock = pending._label.__self__._clock
+            moved = list(args)
+            moved[at] += clock.wall_s() - clock.mono_s()
+            return method(pending, *moved, **named)
+
+        setattr(Pending, name, shifted)
+
+    for name, at in (("reading", -1), ("run", -1), ("record", -1), ("hurry", 0), ("due_in_s", 0), ("take", 0)):
+        by_the_wall(name, at)
+
+
+def gap_forgotten() -> None:
+    evict = Budget.evict
+    Budget.evict = lambda budget: evict(budget)._replace(gaps={})
+
+
+def mark_apart() -> None:
+    commit = Store.commit
+
+    def in_two(store: Store, works: Iterable[Work], confirms: Iterable[Confirm] = ()) -> None:
+        works = list(works)
+        commit(store, [Work([], work.marks, {}, frozenset(), [], []) for work in works])
+        commit(store, [work._replace(marks={}) for work in works], confirms)
+
+    Store.commit = in_two
+
+
+def marks_forgotten() -> None:
+    Store.marks = lambda store: {}
+
+
+def journal_forgotten() -> None:
+    Store._number_journal = lambda store: store._db.execute("DELETE FROM journal")
+
+
+def restart_unseen() -> None:
+    hello = Numbered.hello
+
+    def as_before(numbered: Any, boot: int, oldest: int, ring: int = 0, following: int = 0) -> Any:
+        received = numbered.received
+        gone = hello(numbered, boot, oldest, ring, following)
+        if received:
+            numbered.received = numbered.durable = max(received, numbered.received)
+        return gone
+
+    Numbered.hello = as_before
+
+
+def confirmed_forgotten() -> None:
+    write = confirming.write
+
+    def forgetting(db: Any, words: list[Confirm], epoch: str, label: Any) -> Any:
+        said = write(db, words, epoch, label)
+        for no, stream, acked in db.execute("SELECT epoch_no, stream, acked FROM streams").fetchall():
+            first = pack_id(no, STREAMS[stream], 0)
+            db.execute("DELETE FROM packs WHERE id > ? AND id <= ?", (first, first + acked))
+        return said
+
+    confirming.write = forgetting
+
+
+def deed_after_commit() -> None:
+    act, stored = Pipeline._act, Box._stored
+
+    def later(pipeline: Any, actions: list[Any], now_s: float) -> None:
+        pipeline.__dict__.setdefault("later", []).append((actions, now_s))
+
+    def then(box: Any, what: Any) -> None:
+        stored(box, what)
+        for actions, now_s in box.pipeline.__dict__.pop("later", []):
+            act(box.pipeline, actions, now_s)
+
+    Pipeline._act = later
+    Box._stored = then
+
+
+def window_ignored() -> None:
+    connected = Session.connected
+    Session.connected = lambda session, receive_max: connected(session, 65_535)
+
+
+def sync_untold() -> None:
+    Box._synced = lambda box: None
 
 
 def _slow_card() -> None:
@@ -115,6 +228,23 @@ PLANTS: dict[str, Callable[[], None]] = {
 
 # A killed process cannot show these: the kernel still has what was written. For `linli powercut`, on the card as it is.
 POWER_PLANTS: dict[str, Callable[[], None]] = {"synchronous-normal": synchronous_normal}
+
+NIGHT_PLANTS: dict[str, Callable[[], None]] = {
+    "ack-before-commit": ack_before_commit,
+    "delete-before-ack": delete_before_ack,
+    "number-from-memory": number_from_memory,
+    "synchronous-normal": synchronous_normal,
+    "wall-for-a-wait": wall_for_a_wait,
+    "gap-forgotten": gap_forgotten,
+    "mark-apart": mark_apart,
+    "marks-forgotten": marks_forgotten,
+    "journal-forgotten": journal_forgotten,
+    "restart-unseen": restart_unseen,
+    "confirmed-forgotten": confirmed_forgotten,
+    "deed-after-commit": deed_after_commit,
+    "window-ignored": window_ignored,
+    "sync-untold": sync_untold,
+}
 
 
 def main(arguments: list[str]) -> int:
