@@ -28,7 +28,7 @@ from simulator import promises
 from simulator.holdings import Holdings
 from simulator.night_card import Card
 from simulator.night_devices import NightDevice, NightKiosk, NightNode, Src, Truth
-from simulator.night_faults import Faults
+from simulator.night_faults import Faults, Trouble
 from simulator.night_ground import EPOCH_S, Cable, CableEnd, NightClock, NightPins, NightStorage, NightUplink
 from simulator.virtual_broker import VirtualBroker, VirtualCity, VirtualWire
 from simulator.virtual_loop import Process, VirtualLoop
@@ -80,8 +80,11 @@ class Night:
     ROPE, VALVE, STROBE = 17, 5, 27  # the pins of simulator/sites/night.toml
     EPOCH_S = EPOCH_S
 
-    def __init__(self, seed: int, place: Place, folder: Path, faulty_s: float | None = None) -> None:
-        """faulty_s: how long faults happen, None for what the seed says."""
+    def __init__(
+        self, seed: int, place: Place, folder: Path, faulty_s: float | None = None,
+        trouble: Callable[["Night"], Trouble] = Faults,
+    ) -> None:  # fmt: skip
+        """faulty_s: how long things fail, None for what the seed says. trouble: what fails; made before the start."""
         self.seed = seed
         self.place = place
         self.dice = random.Random(f"night/{seed}")
@@ -90,6 +93,7 @@ class Night:
         self.powered = True
         self.gives_up = False  # whether room was ever so short that the gateway may give something up
         self.life: Life | None = None
+        self._trouble = trouble
         self.faulty_s = faulty_s or self.dice.uniform(15.0, 45.0)
         self.did: Counter[str] = Counter()
         self.problems: list[str] = []
@@ -253,15 +257,15 @@ class Night:
 
     async def _run(self) -> None:
         self._build()
+        trouble = self._trouble(self)
         self.start()
         self._rope()
-        faults = Faults(self)
-        faults.begin()
+        trouble.begin()
         try:
             while self.loop.time() < self.faulty_s and not self.problems:
                 await asyncio.sleep(1.0)
                 self._look()
-            faults.end()
+            trouble.end()
             await self._calm()
         finally:
             self.holdings.let_go()

@@ -1,7 +1,7 @@
 """What goes wrong in a night, and when. Each fault begins at a random step, is counted, and is taken back."""
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Protocol
 
 from gateway.contract import STREAMS
 
@@ -12,9 +12,35 @@ EVERY_S = (0.3, 3.0)  # between two faults
 CALM_SYNC_S = 2.0
 LONG_S = 15.0
 Undo = Callable[[], None] | None
+Deed = Callable[["Night"], None]
+
+
+class Trouble(Protocol):
+    """What goes wrong from `begin` to `end`; from then on all is well."""
+
+    def begin(self) -> None: ...
+    def end(self) -> None: ...
+
+
+class Plan:
+    """Each deed at its moment. first: done before the gateway starts."""
+
+    def __init__(self, night: "Night", first: Deed, deeds: Iterable[tuple[float, Deed]]) -> None:
+        self._night = night
+        self._deeds = list(deeds)
+        first(night)
+
+    def begin(self) -> None:
+        for at_s, deed in self._deeds:
+            self._night.loop.call_later(at_s, deed, self._night)
+
+    def end(self) -> None:
+        pass
 
 
 class Faults:
+    """At random steps."""
+
     def __init__(self, night: "Night") -> None:
         self._night = night
         self._dice = night.dice
