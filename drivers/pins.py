@@ -116,6 +116,9 @@ class Pins:
         return DigitalOut(gpio, self._factory, active_high=active == "high")
 
 
+NO_PINS = Pins(None, lambda: 0.0)  # of a box that has nothing wired to any
+
+
 def open_pins(socket: Path | None, mono_s: Callable[[], float]) -> Pins:
     """The box's own pins, or those that a simulator serves on `socket`. Raises DriverError.
 

@@ -16,7 +16,7 @@ import msgspec
 from drivers.contacts import Contact
 from drivers.modbus_unit import Unit
 from drivers.outputs import Output
-from drivers.pins import DigitalIn, Pins, open_pins
+from drivers.pins import NO_PINS, DigitalIn, Pins, open_pins
 from drivers.pulses import PulseMeter
 from drivers.reading import Fact
 from drivers.serial_line import SerialLine
@@ -66,7 +66,8 @@ class Ground(NamedTuple):
 def ground_of(site: Site, links: Path | None) -> Ground:
     """This machine. links: the simulator's folder instead of real ports and pins. Raises DriverError."""
     clock = SystemClock(site.clock.trust)
-    pins = open_pins(links / PINS_SOCKET if links else None, clock.mono_s)
+    # A box without wires on its header needs no GPIO library, and may be any machine.
+    pins = open_pins(links / PINS_SOCKET if links else None, clock.mono_s) if links or _has_pins(site) else NO_PINS
 
     def line(bus: Bus) -> SerialLine:
         return build_lines.serial_line(bus, links, clock.mono_s)
@@ -129,6 +130,11 @@ def build_on(
     parts.storage = ground.storage(store, clock.mono_s, box.on_stored, box.on_trouble)
     parts.uplink = _uplink(site, broker, parts, ground, home)
     return box
+
+
+def _has_pins(site: Site) -> bool:
+    outputs = any(output.to.startswith(f"{GPIO}:") for output in site.outputs.values())
+    return outputs or bool(site.pulses) or any(sensor.source == GPIO for sensor in site.sensors.values())
 
 
 def _numbered(site: Site, sensor: Sensor) -> bool:

@@ -129,6 +129,12 @@ class Relay:
         await asyncio.gather(*others, return_exceptions=True)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await self._join(reader, writer)
+        except asyncio.CancelledError:
+            pass  # `_close` ends it, and asyncio's server would print a traceback for a handler that says so
+
+    async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self._is_cut:
             self._reset(writer)
             return

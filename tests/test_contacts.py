@@ -17,6 +17,8 @@ from drivers.contacts import UNTOLD_MAX, Contact
 from drivers.outputs import Output, Safe, When
 from drivers.pins import DigitalIn, PinError, Pins, open_pins
 from drivers.reading import DriverError, Reading
+from gateway.build import ground_of
+from gateway.config import load
 from tests.line_world import Clock
 
 ROOT = Path(__file__).parent.parent
@@ -272,6 +274,24 @@ def no_factory(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_machine_without_gpio_says_what_is_missing_and_what_to_do() -> None:
     with pytest.raises(DriverError, match=r"found no GPIO here .* expected .* --links"):
         open_pins(None, Clock().mono_s)
+
+
+@pytest.mark.usefixtures("no_factory")
+@pytest.mark.parametrize(
+    ("point", "needed"), [("", False), ('sensor."rope" = { from = "gpio:17", kind = "leak" }\n', True)]
+)
+def test_only_a_site_with_something_on_a_pin_needs_a_gpio_library(tmp_path: Path, point: str, needed: bool) -> None:
+    path = tmp_path / "site.toml"
+    path.write_text(
+        'schema = 1\nsite = { id = "s-1", gateway = "box-1", name = "no wires" }\n'
+        'bus.n1 = { kind = "node", port = "link:n1" }\nuplink = { broker = "mqtt://127.0.0.1:1883" }\n' + point
+    )
+    site = load(path)
+    if needed:
+        with pytest.raises(DriverError, match="found no GPIO here"):
+            ground_of(site, None)
+    else:
+        ground_of(site, None)
 
 
 @pytest.mark.usefixtures("no_factory")
