@@ -38,12 +38,12 @@ CRC_RESIDUE = 0x2144DF1C
 CODES = [bytes([length + 1]) for length in range(254)]
 
 
-def plain_cobs(body: bytes) -> bytes:
+def cobs(body: bytes) -> bytes:
     """Consistent Overhead Byte Stuffing of a short body (1 to 253 bytes); no zero is left in it."""
     return b"".join([CODES[len(run)] + run for run in body.split(b"\0")])
 
 
-def plain_uncobs(piece: bytes) -> bytes:
+def uncobs(piece: bytes) -> bytes:
     """The stuffing undone. Raises ValueError when a code points beyond the end."""
     body = bytearray(piece)
     at = 0
@@ -54,14 +54,6 @@ def plain_uncobs(piece: bytes) -> bytes:
     if at != len(piece):
         raise ValueError("a COBS code points beyond the end")
     return bytes(body[1:])
-
-
-try:  # the same in C, ten times as fast
-    from cobs import cobs as in_c
-
-    cobs, uncobs, StuffingError = in_c.encode, in_c.decode, in_c.DecodeError
-except ImportError:  # MicroPython has no such package
-    cobs, uncobs, StuffingError = plain_cobs, plain_uncobs, ValueError
 
 
 def encode(kind: int, boot: int, seq: int, payload: bytes = b"") -> bytes:
@@ -98,7 +90,7 @@ class Splitter:
             if BARE_BYTES < len(piece) <= FRAME_MAX_BYTES:
                 try:
                     body = uncobs(piece)
-                except StuffingError:
+                except ValueError:
                     continue
                 if body[LENGTH_AT] == len(body) - BARE_BYTES and crc32(body) == CRC_RESIDUE:
                     found.append(body)

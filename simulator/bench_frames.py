@@ -1,7 +1,7 @@
-"""Frames of a node made and read with C COBS: the benchmarks' door to that library.
+"""Frames of a node made beforehand, and read bare.
 
-The load makes its frames beforehand, because it shares the machine's cores with what is measured; the bare reader is
-the limit beside the gateway's decoding.
+The load makes its frames before it begins, because it shares the machine's cores with what is measured; the bare
+reader is the limit beside the gateway's decoding.
 """
 
 import os
@@ -11,9 +11,7 @@ import time
 import tty
 from binascii import crc32
 
-from cobs import cobs
-
-from drivers.node_frame import CRC_RESIDUE, DATA
+from drivers.node_frame import CRC_RESIDUE, DATA, cobs, uncobs
 
 SENSORS = 200
 _BODY, _CRC = struct.Struct("<BIIBHId"), struct.Struct("<I")
@@ -29,7 +27,7 @@ class Frames:
 
     def make(self, upto: int) -> None:
         """Number n is a reading of point (n - 1) % SENSORS with the value n - 1, just measured."""
-        pack, tail, encode = _BODY.pack, _CRC.pack, cobs.encode
+        pack, tail, encode = _BODY.pack, _CRC.pack, cobs
         made = []
         for seq in range(len(self._bytes) // FRAME_B + 1, upto + 1):
             body = pack(DATA, self._boot, seq, 14, (seq - 1) % SENSORS, 0, float(seq - 1))
@@ -69,7 +67,7 @@ def _write_all(file: int, data: bytes) -> None:
 
 
 def _read(file: int, count: int) -> int:
-    rest, found, decode, unpack = b"", 0, cobs.decode, _BODY.unpack_from
+    rest, found, decode, unpack = b"", 0, uncobs, _BODY.unpack_from
     while found < count:
         *pieces, rest = (rest + os.read(file, 65536)).split(b"\0")
         for piece in pieces:

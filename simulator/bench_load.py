@@ -1,6 +1,6 @@
 """The load of the benchmarks, a process of its own: a node on a pseudo-terminal, one reading a frame, values 0, 1 ...
 
-The node's rules are NodeSide's; only its frames are made beforehand, in C, because the load shares the machine's
+The node's rules are NodeSide's; only its frames are made beforehand, because the load shares the machine's
 cores with what it measures. Prints one JSON line: when the first frame went and when all was durable (CLOCK_MONOTONIC
 seconds), and the CPU seconds that sending took.
 """

@@ -31,7 +31,6 @@ MAY_IMPORT: dict[str, set[str]] = {
 
 # Library -> the files that may import it. Everybody else asks them.
 DOORS = {
-    "cobs": {"drivers/node_frame.py", "simulator/bench_frames.py"},
     "serial": {"drivers/serial_line.py"},
     "pymodbus": {"drivers/modbus.py", "simulator/modbus_peer.py"},
     "gpiozero": {"drivers/pins.py", "simulator/pins.py"},
