@@ -37,6 +37,7 @@ SCHEMA_OF = {f"linli/v1/demo-centre-a/{topic.name}": topic.schema for topic in T
 NODES = {"n1": "sim-1.0;flow*2 temp*1 total*1", "n2": "sim-1.0;flow*1 loop*1 contact*1 pad*1"}
 NOT_ON_A_GOOD_DAY = {"disk.trouble", "disk.well", "pack.rejected"}  # tests/test_contract.py makes them
 NOT_ON_A_GOOD_DAY |= {"meter.swapped", "settings.changed"}  # tests/test_meters.py and test_modbus.py
+NOT_ON_A_GOOD_DAY |= {"ticket.reprinted"}  # only an overheard printer makes it: tests/test_overheard.py
 
 
 def mono_ms() -> int:
@@ -103,8 +104,11 @@ def speak(site: Site) -> None:
     ticket = {"service": "A", "number": 12, "label": "A012"}
     k1.add("issued", ticket)
     k1.give_up(1)  # what the ring lost is told, too
-    for event in ("issued", "called", "recalled", "served", "no_show", "cancelled"):
+    k1.add("window_open", {"window": "2"})
+    for event in ("issued", "called", "recalled", "serving", "served", "no_show", "cancelled"):
         k1.add(event, ticket | {"window": "2"})
+    for event in ("window_pause", "window_close"):
+        k1.add(event, {"window": "2"})
     k1.add("transferred", ticket | {"to": "B"})
     k1.add("rated", {"grade": 5, "window": "1", "clerk": "07"})
     k1.add("rated", {})

@@ -188,13 +188,13 @@ def unit_facts(**changed: object) -> UnitFacts:
     ],
 )
 def test_a_unit_is_judged_by_its_counts(line: Line, change: dict[str, object], verdict: str, words: str) -> None:
-    facts = BusFacts(True, "", True, 0, 500, 0, 0.1, {}, {"meter": unit_facts(**change)})
+    facts = BusFacts(True, "", True, 0, 500, 0, 0.1, {}, units={"meter": unit_facts(**change)})
     [finding] = judge_units([line.site.devices["meter"]], facts, Words("en"))
     assert finding.verdict == verdict
     assert words in f"{finding.found} {finding.do}"
 
 
 def test_a_line_that_was_lost_says_so_and_its_units_are_not_blamed(line: Line) -> None:
-    facts = BusFacts(False, "the line was unplugged", True, 0, 5, 0, 9.0, {}, {"meter": unit_facts()})
+    facts = BusFacts(False, "the line was unplugged", True, 0, 5, 0, 9.0, {}, units={"meter": unit_facts()})
     assert judge_line(line.site.buses["b1"], facts, Words("en")).found == "the line was unplugged"
     assert list(judge_units([line.site.devices["meter"]], facts, Words("en"))) == []

@@ -78,7 +78,7 @@ def test_an_endless_line_without_a_zero_does_not_fill_the_memory() -> None:
     splitter = Splitter()
     for _ in range(1000):
         assert splitter.feed(b"\x55" * 1000) == []
-    assert len(splitter._rest) < 300
+    assert len(splitter.rest) < 300
     assert splitter.feed(encode(DATA, 1, 1, b"after the noise")) == [(DATA, 1, 1, b"after the noise")]
     assert splitter.bad == 1
 

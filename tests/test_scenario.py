@@ -115,5 +115,5 @@ def test_faults_of_other_processes_are_only_told() -> None:
 
 def test_every_shipped_scenario_is_read_without_complaint() -> None:
     names = {path.stem for path in scenarios.FOLDER.glob("*.toml")}
-    assert names == {"chaos", "demo", "nodes", "powercut", "quiet"}
+    assert names == {"chaos", "demo", "nodes", "powercut", "quiet", "sickbudget", "sickdisk"}
     assert all(load(name).title for name in names)

@@ -64,7 +64,6 @@ SENTENCES = {
     "gateway/store.py": [
         "the disk does not take what is to be stored: <x>",
         "the disk is full and nothing is left to give up; free some room on it",
-        "the disk is full: <x>",
         "the database was broken (<x>) and was set aside; a new epoch began",
     ],
     "gateway/storage.py": ["storage ended: <x>"],
