@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     except NotRunning:
         print(say("alarm.no_gateway", folder=args.state), file=sys.stderr)
     except ValueError as error:
-        print(f"linli alarm: {error}; name one of them", file=sys.stderr)
+        print(" ".join(say.fault(str(error))), file=sys.stderr)
     return CHECK_FAILED
 
 

@@ -1,6 +1,7 @@
 """The command `linli`: one line per sub-command; only the module of the one that is called is imported.
 
-Each module offers `add_arguments(parser)` and `run(args) -> int`. Exit codes: 0 good, 1 a check failed, 2 wrong use.
+Each module offers `add_arguments(parser)` and `run(args) -> int`. Exit codes: 0 good, 1 a check failed, 2 wrong use,
+130 ended by Ctrl-C.
 The simulator's modules stand here by name alone: the gateway itself never imports the simulator.
 """
 
@@ -11,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
-GOOD, CHECK_FAILED, WRONG_USE = 0, 1, 2
+GOOD, CHECK_FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 
 
 class Command(NamedTuple):
@@ -90,6 +91,8 @@ def call(name: str, arguments: Sequence[str]) -> int:
         print(f"linli {name} needs {error.name} of the extra 'demo', which is not installed here.", file=sys.stderr)
         print(f"Use `./dev linli {name}`, which brings it along, or install linli[demo].", file=sys.stderr)
         return WRONG_USE
+    except KeyboardInterrupt:  # by the person who started it: no news, and no fault
+        return INTERRUPTED
     except BrokenPipeError:  # `linli db ... | head`: the reader has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return GOOD

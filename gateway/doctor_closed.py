@@ -91,24 +91,29 @@ def try_buses(site: Site, links: Path | None, mono_s: Mono, say: Words) -> Itera
     findings: dict[str, Finding] = {}
     lines: dict[str, SerialLine] = {}
     for bus in buses:
-        try:
-            path = links / bus.name if links else resolve_port(bus.port, None)
-        except DriverError as error:
-            findings[bus.name] = fault(say, bus.name, str(error))
-            continue
-        if links and not path.exists():
-            findings[bus.name] = found(say, bus.name, FAIL, "bus.nolink", path=path)
+        line = _opened(bus, links, mono_s, say)
+        if isinstance(line, Finding):
+            findings[bus.name] = line
         else:
-            lines[bus.name] = SerialLine(_at(path), bus.line, mono_s)
-    for name, line in lines.items():
-        if not line.open():
-            findings[name] = fault(say, name, line.error)
+            lines[bus.name] = line
     try:
         _listen(site, buses, lines, findings, mono_s, say)
     finally:
         for line in lines.values():
             line.close()
     yield from (findings[bus.name] for bus in buses)
+
+
+def _opened(bus: Bus, links: Path | None, mono_s: Mono, say: Words) -> SerialLine | Finding:
+    """Its port, open; or why it is not."""
+    try:
+        path = links / bus.name if links else resolve_port(bus.port, None)
+    except DriverError as error:
+        return fault(say, bus.name, str(error))
+    if links and not path.exists():
+        return found(say, bus.name, FAIL, "bus.nolink", path=path)
+    line = SerialLine(lambda: path, bus.line, mono_s)
+    return line if line.open() else fault(say, bus.name, line.error)
 
 
 def _listen(
@@ -166,19 +171,21 @@ def try_modbus(site: Site, bus: Bus, links: Path | None, mono_s: Mono, say: Word
     from drivers.modbus import Master, Timing  # pymodbus is imported for nobody who has no such line
     from gateway.modbus_port import line_facts
 
+    line = _opened(bus, links, mono_s, say)
+    if isinstance(line, Finding):
+        yield line
+        return
     devices = [device for device in site.devices.values() if device.bus == bus.name]
     units = [unit for unit in build_lines.units(site).values() if unit.name in {device.name for device in devices}]
-    line = build_lines.serial_line(bus, links, mono_s)
     master = Master(units, Timing.of(bus.line, bus.timeout_ms, bus.gap_ms), mono_s())
     until_s = mono_s() + HELLO_WAIT_S
-    if line.open():
-        while line.fd >= 0 and mono_s() < until_s:
-            master.tick(mono_s())
-            if frame := master.next(mono_s()):
-                line.write(frame)
-            wait_s = max(0.0, min(master.due_s(mono_s()), until_s) - mono_s())
-            if line.fd >= 0 and select.select([line.fd], [], [], min(wait_s, _TURN_S))[0]:
-                master.feed(line.read(_READ_BYTES) or b"", mono_s())
+    while line.fd >= 0 and mono_s() < until_s:
+        master.tick(mono_s())
+        if frame := master.next(mono_s()):
+            line.write(frame)
+        wait_s = max(0.0, min(master.due_s(mono_s()), until_s) - mono_s())
+        if line.fd >= 0 and select.select([line.fd], [], [], min(wait_s, _TURN_S))[0]:
+            master.feed(line.read(_READ_BYTES) or b"", mono_s())
     facts = line_facts(master, mono_s()) | {"open": line.fd >= 0, "error": line.error}
     line.close()
     bus_facts = msgspec.convert(facts, BusFacts)
@@ -324,7 +331,3 @@ def _why_no_broker(error: OSError) -> str:
     if isinstance(error, socket.gaierror):
         return "broker.nohost"
     return "broker.tls" if isinstance(error, ssl.SSLError | ConnectionResetError) else "broker.unreachable"
-
-
-def _at(path: Path) -> Callable[[], Path]:
-    return lambda: path

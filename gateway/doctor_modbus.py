@@ -58,7 +58,7 @@ def _unit(device: Device, unit: UnitFacts, say: Words) -> Finding:
         return found(say, name, WARN, "unit.late", late=unit.late, **values)
     if unit.bad >= _BAD_MIN and unit.bad > _NOISY_SHARE * answers:
         return found(say, name, WARN, "unit.noisy", bad=unit.bad, **values)
-    settings = "".join(f", {setting} {value}" for setting, value in unit.settings.items())
+    settings = "".join(say("unit.setting", name=name, value=value) for name, value in unit.settings.items())
     return found(say, name, OK, "unit.well", good=unit.good, settings=settings, **values)
 
 

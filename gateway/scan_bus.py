@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from drivers.modbus import Timing, frame_size, intact, read_frame
+from drivers.reading import DriverError
 from drivers.serial_line import SerialLine
 from gateway import config
 from gateway.build_lines import serial_line
@@ -54,7 +55,11 @@ def run(args: argparse.Namespace) -> int:
     mono_s = SystemClock().mono_s
     count = 0
     for line in dict.fromkeys([bus.line, *(LINES if args.all_speeds else ())]):
-        port = serial_line(_at(bus, line), args.links, mono_s)
+        try:
+            port = serial_line(_at(bus, line), args.links, mono_s)
+        except DriverError as error:
+            print(" ".join(say.fault(str(error))), file=sys.stderr)
+            return WRONG_USE
         if not port.open():
             print(" ".join(say.fault(port.error)), file=sys.stderr)
             return CHECK_FAILED

@@ -4,10 +4,14 @@ import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from gateway.config import Site
 from gateway.site_tables import Bus
+from provisioning.program import HOME
 from provisioning.steps import (
+    CHANGED,
+    NEW,
     SAME,
     USER,
     Enabled,
@@ -28,6 +32,8 @@ SITE = f"{ETC}/site.toml"
 USERS, RULES = "/etc/sysusers.d/linli.conf", "/etc/udev/rules.d/70-linli.rules"
 JOURNAL = "/etc/systemd/journald.conf.d/linli.conf"
 COMMAND = "/usr/local/bin/linli"
+UNTOLD = "/run/linli.untold"
+"""What was changed since systemd and udev were last told. A restart of the machine tells them, and clears it."""
 _HERE = Path(__file__).parent
 _SOCKET = re.compile(r"usb:([0-9]+-[0-9.]+)")
 
@@ -56,9 +62,10 @@ def plan(machine: Machine, site: Site, program: Step) -> list[Step]:
         File(RULES, rules(site).encode()),
         File(JOURNAL, (_HERE / "journald.conf").read_bytes()),
         program,
-        Symlink(COMMAND, "/opt/linli/bin/linli"),
+        Symlink(COMMAND, f"{HOME}/bin/linli"),
         File(f"/etc/systemd/system/{UNIT}", (_HERE / UNIT).read_bytes()),
         Enabled(UNIT),
+        *([Told()] if machine.live else []),
     ]
 
 
@@ -126,28 +133,54 @@ def _rule(bus: Bus) -> str:
     return ""
 
 
+class Told(NamedTuple):
+    """This machine's systemd and udev know of every change, and the service runs with it.
+
+    What is still to be told stands in UNTOLD, so that an installation that was cut short is ended by the next one.
+    """
+
+    @property
+    def path(self) -> str:
+        return f"systemctl: {UNIT}"
+
+    def state(self, machine: Machine) -> str:
+        if machine.at(UNTOLD).exists():
+            return CHANGED
+        try:
+            machine.run(["systemctl", "is-active", "--quiet", UNIT])
+        except InstallError:
+            return NEW
+        return SAME
+
+    def do(self, machine: Machine) -> None:
+        note = machine.at(UNTOLD)
+        changed = note.read_text().splitlines() if note.exists() else []
+        machine.run(["systemctl", "daemon-reload"])
+        if RULES in changed:
+            machine.run(["udevadm", "control", "--reload"])
+            machine.run(["udevadm", "trigger", "--subsystem-match=tty", "--subsystem-match=gpio"])
+        if JOURNAL in changed:
+            machine.run(["systemctl", "restart", "systemd-journald"])
+        machine.run(["systemctl", "restart", UNIT])
+        note.unlink(missing_ok=True)
+
+
 def install(machine: Machine, steps: list[Step], dry: bool) -> Iterator[tuple[str, str]]:
-    """(state, path) of each step, done unless `dry`; a machine whose systemd runs is told at the end."""
-    changed: list[str] = []
+    """(state, path) of each step, done unless `dry`."""
     for step in steps:
         state = step.state(machine)
-        if state != SAME:
-            changed.append(step.path)
-            if not dry:
-                step.do(machine)
+        if state != SAME and not dry:
+            if machine.live and not isinstance(step, Told):
+                _note(machine, step.path)
+            step.do(machine)
         yield state, step.path
-    if machine.live and not dry and changed:
-        _tell(machine, changed)
 
 
-def _tell(machine: Machine, changed: list[str]) -> None:
-    machine.run(["systemctl", "daemon-reload"])
-    if RULES in changed:
-        machine.run(["udevadm", "control", "--reload"])
-        machine.run(["udevadm", "trigger", "--subsystem-match=tty", "--subsystem-match=gpio"])
-    if JOURNAL in changed:
-        machine.run(["systemctl", "restart", "systemd-journald"])
-    machine.run(["systemctl", "restart", UNIT])
+def _note(machine: Machine, path: str) -> None:
+    here = machine.at(UNTOLD)
+    here.parent.mkdir(parents=True, exist_ok=True)
+    with open(here, "a") as note:
+        note.write(f"{path}\n")
 
 
 def remove(machine: Machine, purge: bool, dry: bool) -> Iterator[str]:
@@ -155,7 +188,8 @@ def remove(machine: Machine, purge: bool, dry: bool) -> Iterator[str]:
     if machine.live and not dry and machine.at(f"/etc/systemd/system/{UNIT}").exists():
         machine.run(["systemctl", "disable", "--now", UNIT])
     paths = [
-        Enabled(UNIT).path, f"/etc/systemd/system/{UNIT}", COMMAND, "/opt/linli", JOURNAL, RULES, USERS,
+        Enabled(UNIT).path, f"/etc/systemd/system/{UNIT}", COMMAND, HOME, f"{HOME}-new", f"{HOME}-old",
+        JOURNAL, RULES, USERS, UNTOLD,
         *((ETC, STATE) if purge else ()),
     ]  # fmt: skip
     there = [path for path in paths if machine.at(path).is_symlink() or machine.at(path).exists()]

@@ -53,6 +53,16 @@ def test_an_unknown_command_is_wrong_use_and_answered_with_the_list(capsys: pyte
     assert all(name in said.err for name in cli.COMMANDS)
 
 
+def test_a_command_that_is_interrupted_leaves_no_traceback(monkeypatch, capsys) -> None:
+    def run(args: Namespace) -> int:
+        raise KeyboardInterrupt
+
+    module_named("waiting", monkeypatch, add_arguments=lambda parser: None, run=run)
+    monkeypatch.setitem(cli.COMMANDS, "wait", cli.Command("waiting", "wait"))
+    assert cli.main(["wait"]) == 130
+    assert capsys.readouterr() == ("", "")
+
+
 def test_no_command_at_all_is_wrong_use_and_shows_the_overview(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main([]) == 2
     assert "usage: linli" in capsys.readouterr().err

@@ -168,6 +168,16 @@ def test_a_scan_of_a_bus_that_is_no_modbus_line_is_wrong_use(line: Line, capsys:
     assert "there is no modbus bus called b2; there is: b1" in capsys.readouterr().err
 
 
+def test_a_line_of_the_simulator_without_its_folder_is_told_and_no_traceback(line: Line, capsys) -> None:
+    assert cli.main(["scan-bus", str(line.path), "b1"]) == 2
+    assert "port link:b1 is a name of the simulator's" in capsys.readouterr().err
+    (finding,) = doctor_closed.try_modbus(line.site, line.site.buses["b1"], None, time.monotonic, Words("en"))
+    assert (finding.name, finding.verdict) == ("b1", "FAIL") and "--links" in finding.do
+    nowhere = line.links / "nowhere"
+    (finding,) = doctor_closed.try_modbus(line.site, line.site.buses["b1"], nowhere, time.monotonic, Words("en"))
+    assert "the simulator offers no" in finding.found
+
+
 def unit_facts(**changed: object) -> UnitFacts:
     facts = {"address": 1, "offline": False, "good": 500, "bad": 0, "late": 0, "doubled": 0, "refused": "",
              "silent_s": 0.5, "settings": {}, "wrong": {}}  # fmt: skip

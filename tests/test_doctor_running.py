@@ -343,7 +343,7 @@ def test_a_real_gateway_answers_what_the_doctor_and_the_alarm_command_ask(place,
         assert cli.main(["alarm", *state, "ack", "pull"]) == 1
         assert "pull is normal" in capsys.readouterr().err
         assert cli.main(["alarm", *state, "reset", "nobody"]) == 1
-        assert "expected one of pull" in capsys.readouterr().err
+        assert "there is no alarm nobody; there is: pull, source:n1" in capsys.readouterr().err
         assert cli.main(["db", *state, "migrate"]) == 1
         assert "already running" in capsys.readouterr().err
     finally:

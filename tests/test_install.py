@@ -261,30 +261,78 @@ def test_each_line_gets_a_stable_name_by_its_socket(site):
     assert 'SUBSYSTEM=="tty", KERNEL=="ttyAMA0", SYMLINK+="linli/k1"\n' in text
 
 
-def test_a_machine_that_runs_is_told_what_changed_and_only_then(box, site, small, tmp_path):
-    """Its systemd is a list of what it was told; everything else is done for real."""
-    told: list[str] = []
+class Live:
+    """A machine whose systemd is a list of what it was told; everything else is done for real."""
 
-    def run(command) -> None:
-        told.append(" ".join(command))
-        if command[0] not in ("systemctl", "udevadm") or "enable" in command:
-            Machine(box).run(command)
+    def __init__(self, box: Path, small: list[str]) -> None:
+        self.told: list[str] = []
+        self.runs = self.hangs = False
+        self.machine = Machine(box, self._run, live=True)
+        wheel = Path(small[1])
+        self._program = Program(Source(wheel, wheel.with_name("run.lock"), Path(small[3])), python_of(self.machine))
 
-    machine = Machine(box, run, live=True)
-    program = Program(Source(Path(small[1]), Path(small[1]).with_name("run.lock"), Path(small[3])), python_of(machine))
-    list(install(machine, plan(machine, load(site), program), dry=False))
-    assert [line for line in told if line.startswith(("systemctl d", "systemctl r", "udevadm"))] == [
-        "systemctl daemon-reload",
-        "udevadm control --reload",
-        "udevadm trigger --subsystem-match=tty --subsystem-match=gpio",
-        "systemctl restart systemd-journald",
-        "systemctl restart linli.service",
-    ]
-    told.clear()
-    list(install(machine, plan(machine, load(site), program), dry=False))
-    assert told == []
-    assert RULES in list(remove(machine, purge=False, dry=False))
-    assert told == ["systemctl disable --now linli.service", "systemctl daemon-reload", "udevadm control --reload"]
+    def _run(self, command) -> None:
+        self.told.append(" ".join(command))
+        if command == ["systemctl", "restart", UNIT]:
+            if self.hangs:
+                raise KeyboardInterrupt
+            self.runs = True
+        elif "is-active" in command and not self.runs:
+            raise InstallError("inactive")
+        elif command[0] not in ("systemctl", "udevadm") or "enable" in command:
+            Machine(self.machine.root).run(command)
+
+    def install(self, site: Path) -> list[str]:
+        """What was done, by path."""
+        self.told.clear()
+        steps = plan(self.machine, load(site), self._program)
+        return [path for state, path in install(self.machine, steps, dry=False) if state != "same"]
+
+    @property
+    def orders(self) -> list[str]:
+        return [line for line in self.told if line.startswith(("systemctl d", "systemctl r", "udevadm"))]
+
+
+ALL_ORDERS = [
+    "systemctl daemon-reload",
+    "udevadm control --reload",
+    "udevadm trigger --subsystem-match=tty --subsystem-match=gpio",
+    "systemctl restart systemd-journald",
+    "systemctl restart linli.service",
+]
+
+
+def test_a_machine_that_runs_is_told_what_changed_and_only_then(box, site, small):
+    live = Live(box, small)
+    live.install(site)
+    assert live.orders == ALL_ORDERS
+    assert (live.install(site), live.orders) == ([], [])
+    live.runs = False
+    assert live.install(site) == [f"systemctl: {UNIT}"], "a service that does not run is started"
+    live.told.clear()
+    assert RULES in list(remove(live.machine, purge=False, dry=False))
+    assert live.told == ["systemctl disable --now linli.service", *ALL_ORDERS[:2]]
+
+
+def test_what_an_interrupted_installation_did_not_tell_is_told_by_the_next(box, site, small):
+    live = Live(box, small)
+    live.install(site)
+    site.write_text(SITE.replace("1-1.2", "1-1.4"))
+    live.hangs = True
+    with pytest.raises(KeyboardInterrupt):
+        live.install(site)
+    live.hangs = False
+    assert live.install(site) == [f"systemctl: {UNIT}"]
+    assert live.orders == [order for order in ALL_ORDERS if "journald" not in order]
+    assert live.install(site) == []
+
+
+def test_what_an_interrupted_installation_left_goes_with_the_rest(box, site, small, capsys):
+    assert provision("install", site, "--root", box, *small) == 0
+    (box / "opt/linli").rename(box / "opt/linli-old")
+    (box / "opt/linli-new/lib").mkdir(parents=True)
+    assert provision("remove", "--root", box) == 0
+    assert list((box / "opt").iterdir()) == []
 
 
 @pytest.mark.slow

@@ -47,6 +47,7 @@ SENTENCES = {
     "drivers/call_bus.py": [
         "The last frame on <c1> could not be used: <its grade 77 is none>. Expected: frames as the table<…>",
     ],
+    "gateway/desk.py": ["found alarm <'leek'>, expected one of <leak, cord>"],
     "gateway/config.py": ["found port <link:n1>, expected a folder of links; start with --links DIR"],
     "drivers/pins.py": [
         "pins: found no GPIO here (<x>), expected a Raspberry Pi with lgpio; install lgpio, add the user to the <…>",
