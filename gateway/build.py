@@ -27,7 +27,7 @@ from gateway.clock import SystemClock, Wall, boot_id
 from gateway.config import Bus, Sensor, Site
 from gateway.contract import Json, Label, Topics
 from gateway.detector import Detector
-from gateway.home import Home
+from gateway.home import OWNER, Home, OtherCentre
 from gateway.local import Local
 from gateway.meters import Proofs, Totals, UnitPin
 from gateway.minutes import MINUTE_S
@@ -81,7 +81,7 @@ def build_on(
 ) -> Box:  # fmt: skip
     """broker: instead of the site file's. missed: what came before, while there was no disk (gateway/diskless.py).
 
-    Raises SchemaError, StoreStalled, DriverError.
+    Raises SchemaError, StoreStalled, DriverError, OtherCentre.
     """
     clock, pins = ground.clock, ground.pins
     wall = Wall(clock, site.cfg)
@@ -98,6 +98,7 @@ def build_on(
     kept = store.kept()
     pending = Pending(wall.label, site.store.node_commit_ms / 1000, site.store.commit_every_s)
     pending.kept.update(kept)
+    _claim(site, store, pending)
     devices = build_lines.units(site)
     outputs = _outputs(site, pins, devices, kept, pending, crashed=store.unclean)
     pipeline = _pipeline(site, outputs, kept, pending, clock, wall, store)
@@ -130,6 +131,20 @@ def build_on(
     parts.storage = ground.storage(store, clock.mono_s, box.on_stored, box.on_trouble)
     parts.uplink = _uplink(site, broker, parts, ground, home)
     return box
+
+
+def _claim(site: Site, store: Store, pending: Pending) -> None:
+    """What one centre's box has stored must never reach the city under another's name. Raises OtherCentre."""
+    owner = pending.kept.get(OWNER)
+    if owner == site.id:
+        return
+    if owner is not None:
+        store.close()
+        raise OtherCentre(
+            f"{store.path}: found the data of {owner}, expected those of {site.id}; see that box, site.id and --state "
+            "belong together, or move that file away: what the city has not got yet is in it"
+        )
+    pending.keep(OWNER, site.id)
 
 
 def _has_pins(site: Site) -> bool:

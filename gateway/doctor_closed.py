@@ -4,6 +4,7 @@ Nothing is driven, nothing is acknowledged, nothing is written: an output keeps 
 """
 
 import fcntl
+import json
 import os
 import select
 import shutil
@@ -29,7 +30,7 @@ from gateway.config import Bus, Sensor, Site, Tls, Uplink, resolve_port
 from gateway.doctor_checks import judge_clock, judge_disk, judge_overheard, judge_value, no_hello
 from gateway.doctor_finding import FAIL, OK, WARN, BusFacts, Finding, fault, found
 from gateway.doctor_modbus import judge_line, judge_units
-from gateway.home import DATABASE
+from gateway.home import DATABASE, OWNER
 from gateway.listen_port import Ear, ear_facts
 from gateway.ports import wrong_device
 from gateway.schema import SCHEMA_VERSION
@@ -76,7 +77,7 @@ def closed(
     yield from _sensors(site, links, clock.mono_s, say)
     yield try_folder(folder, say)
     yield from _disk(site, folder, say)
-    yield try_database(folder / DATABASE, clock.mono_s, say)
+    yield try_database(folder / DATABASE, site.id, clock.mono_s, say)
     belief = clock.belief()
     yield judge_clock(belief.clock, belief.err_s, say)
     yield try_broker(_with(site.uplink, broker), site.tls, site, say)
@@ -252,8 +253,8 @@ def _disk(site: Site, folder: Path, say: Words) -> Iterator[Finding]:
     yield judge_disk(shutil.disk_usage(there).free / 2**20, size_b / 2**20, site.store.budget_mb, say)
 
 
-def try_database(path: Path, mono_s: Mono, say: Words) -> Finding:
-    """Version and quick_check, read only, at most 30 s."""
+def try_database(path: Path, owner: str, mono_s: Mono, say: Words) -> Finding:
+    """Version, quick_check, and that it is the centre's own; read only, at most 30 s."""
     name = say("name.database")
     if not path.exists():
         return found(say, name, OK, "database.none")
@@ -264,6 +265,8 @@ def try_database(path: Path, mono_s: Mono, say: Words) -> Finding:
             db.set_progress_handler(lambda: mono_s() > until_s, _STEPS)
             version = int(db.execute("PRAGMA user_version").fetchone()[0])
             checked = str(db.execute("PRAGMA quick_check(1)").fetchone()[0])
+            row = db.execute("SELECT value FROM keep WHERE key = ?", (OWNER,)).fetchone() if version else None
+            holds = json.loads(row[0]) if row else owner
         finally:
             db.close()
     except sqlite3.OperationalError as error:
@@ -274,6 +277,8 @@ def try_database(path: Path, mono_s: Mono, say: Words) -> Finding:
         return found(say, name, FAIL, "database.broken", why=error)
     if checked != "ok":
         return found(say, name, FAIL, "database.broken", why=checked.strip().splitlines()[-1])
+    if holds != owner:
+        return found(say, name, FAIL, "database.other", found=holds, expected=owner)
     if version > SCHEMA_VERSION:
         return found(say, name, FAIL, "database.newer", found=version, expected=SCHEMA_VERSION)
     if version < SCHEMA_VERSION:

@@ -6,10 +6,16 @@ import os
 from pathlib import Path
 
 DATABASE = "linli.db"
+OWNER = "site"
+"""Under this key the store keeps whose data it holds: the id of the centre."""
 
 
 class AlreadyRunning(Exception):
     """Another process holds the folder; the message names its pid."""
+
+
+class OtherCentre(Exception):
+    """The folder holds the data of another centre; the message says whose."""
 
 
 class Home:

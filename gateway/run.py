@@ -15,7 +15,7 @@ from gateway.build import Ground, build_on, ground_of
 from gateway.control import Control
 from gateway.desk import Desk
 from gateway.diskless import Diskless, is_sick
-from gateway.home import AlreadyRunning, Home
+from gateway.home import AlreadyRunning, Home, OtherCentre
 from gateway.schema import SchemaError
 from gateway.site_rules import broker_mistake
 from gateway.store import StoreStalled
@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
         return 2
     try:
         return asyncio.run(_serve(config.load(args.site), args))
-    except (config.ConfigErrors, AlreadyRunning, SchemaError, StoreStalled, DriverError) as error:
+    except (config.ConfigErrors, AlreadyRunning, OtherCentre, SchemaError, StoreStalled, DriverError) as error:
         print(error, file=sys.stderr)
     except OSError as error:
         print(
@@ -79,7 +79,7 @@ async def _serve(site: config.Site, args: argparse.Namespace) -> int:
 def _opened(
     ground: Ground, site: config.Site, args: argparse.Namespace, loop: asyncio.AbstractEventLoop, diskless: Diskless
 ) -> tuple[Home, Box]:
-    """Raises SchemaError, AlreadyRunning, DriverError, StoreStalled, OSError."""
+    """Raises SchemaError, AlreadyRunning, OtherCentre, DriverError, StoreStalled, OSError."""
     home = Home(args.state)
     try:
         return home, build_on(ground, site, home, args.broker, loop, diskless.came)

@@ -10,6 +10,7 @@ import ssl
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -309,3 +310,21 @@ def test_wrong_use_leaves_with_two(place, capsys) -> None:
     assert "expected a site file" in capsys.readouterr().err
     assert cli.main(place.arguments("--broker", "127.0.0.1:1883")) == 2
     assert "mqtt://HOST:PORT" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_what_one_centre_has_stored_is_never_told_under_the_name_of_another(place, doctor_says, capsys) -> None:
+    run = ["run", str(place.site), "--state", str(place.state), "--links", str(place.links)]
+    gateway = subprocess.Popen([sys.executable, "-m", "gateway", *run], cwd=ROOT, stderr=subprocess.DEVNULL)
+    until_s = time.monotonic() + 20
+    while not (place.state / "linli.sock").exists() and time.monotonic() < until_s:
+        time.sleep(0.05)
+    gateway.terminate()
+    assert gateway.wait(20) == 0
+    assert doctor_says()[1]["database"]["verdict"] == "ok"
+    place.site.write_text(place.site.read_text().replace('id = "centre"', 'id = "other"'))
+    assert cli.main(run) == 1
+    assert "found the data of centre, expected those of other; see that box" in capsys.readouterr().err
+    assert doctor_says()[1]["database"]["found"] == "it holds the data of centre, the site file is of other"
+    place.site.write_text(place.site.read_text().replace('id = "other"', 'id = "centre"'))
+    assert doctor_says()[1]["database"]["verdict"] == "ok"
