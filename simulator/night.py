@@ -238,6 +238,8 @@ class Night:
         self.note("rope", self.pins.pin(self.ROPE).state)
 
     def _look(self) -> None:
+        if self.life and not self.life.pending.records:
+            self.life.storage.put_s = self.loop.time()
         self._say(promises.always(self))
         if self.loop.errors:
             self._say(self.loop.errors)

@@ -260,7 +260,7 @@ class NightStorage(Storage):
         self._told = committed
         self._timer: asyncio.TimerHandle | None = None
         self._at_s = 0.0
-        self.put_s = process.time()  # when somebody last had something to store
+        self.put_s = process.time()  # when something last came, or was last seen not to wait
         self._over: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
 
     def start(self) -> None:
