@@ -50,8 +50,8 @@ GATEWAY_ORDER = (
     "alarm", "check", "db", "outbox", "run", "diskless", "build", "scan_bus",
     "build_lines", "check_device", "desk", "box", "contract_command",
     # the flow and what it asks
-    "pipeline", "sensors", "snapshot", "alarms", "reactions", "queues", "detector", "health", "control", "local",
-    "meters", "modbus_port", "listen_port", "ports", "own_alarms", "upkeep", "tickets",
+    "pipeline", "sensors", "snapshot", "alarms", "reactions", "queues", "waiting", "detector", "health", "control",
+    "local", "meters", "modbus_port", "listen_port", "ports", "own_alarms", "upkeep", "tickets",
     # to the city, and what keeps it
     "around", "uplink", "session", "wire", "courier", "link", "reader", "storage", "store", "confirming", "salvage",
     "budget", "numbers", "history", "lookback", "journal", "kept", "pending", "minutes", "samples", "packs", "planes",
