@@ -8,7 +8,7 @@ from gateway import lookback
 from gateway.contract import STREAMS, Label, Topics, event_records, pack_payload
 from gateway.lookback import Minute, Sample
 from gateway.packs import open_records, reading_records
-from gateway.schema import N_MAX, REJECTED, WAITING, connect, pack_id, pack_name
+from gateway.schema import CACHE, N_MAX, REJECTED, WAITING, connect, pack_id, pack_name
 
 _COLUMNS = "id, notice, boot, mono, wall, clock, err_s, cfg, body"
 
@@ -37,6 +37,7 @@ class Reader:
     def __init__(self, path: Path, vfs: str = "") -> None:
         self._db = connect(path, vfs, read_only=True, timeout_s=2)
         self._db.execute("PRAGMA query_only = ON")
+        self._db.execute(f"PRAGMA {CACHE}")
         self._names = self.epochs()
 
     def close(self) -> None:

@@ -18,6 +18,7 @@ from gateway.contract import STREAMS
 
 SCHEMA_VERSION = 3
 PAGE_BYTES = 1024  # a commit of one event writes 11 KB instead of 25 KB with 4096; see ARCHITECTURE.md
+CACHE = "cache_size=-512"  # KiB a connection that stays open; SQLite's own 2,000 would take days to fill, like a leak
 _EPOCH_SHIFT, _STREAM_SHIFT = 48, 44
 _SICK_DISK = 75  # of the process that migrates: sysexits' "try again later"
 N_MAX = (1 << _STREAM_SHIFT) - 1

@@ -20,12 +20,12 @@ from gateway.history import History
 from gateway.numbers import Numbers
 from gateway.pending import Confirm, Draft, Stamp, Work
 from gateway.salvage import AHEAD, Aside, Salvaged, copy_out, fell_back, salvage
-from gateway.schema import PAGE_BYTES, WAITING, connect, ensure, is_corrupt, pack_id, quick_check
+from gateway.schema import CACHE, PAGE_BYTES, WAITING, connect, ensure, is_corrupt, pack_id, quick_check
 
 log = logging.getLogger(__name__)
 
 _PRAGMAS = (
-    "journal_mode=WAL", "synchronous=FULL", "secure_delete=OFF", "journal_size_limit=16777216",
+    "journal_mode=WAL", "synchronous=FULL", "secure_delete=OFF", "journal_size_limit=16777216", CACHE,
     f"wal_autocheckpoint={4_096_000 // PAGE_BYTES}",
 )  # fmt: skip
 _INSERT = "INSERT INTO packs VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
