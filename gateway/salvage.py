@@ -36,6 +36,7 @@ class Aside:
 
     def __init__(self, database: Path) -> None:
         self._upto: dict[str, int] = {}
+        self._acked: dict[str, int] = {}
         self._database = database
         self._ballast = database.with_name("ballast")
         self.heads_file = database.with_name(HEADS)
@@ -62,6 +63,10 @@ class Aside:
         """Whether half of what was noted ahead is used up."""
         return any(head + AHEAD // 2 > self._upto.get(name, 0) for name, head in heads.items())
 
+    def is_behind(self, acked: dict[str, int]) -> bool:
+        """Whether the city holds many more than was noted, which an unreadable file would have named as lost."""
+        return any(n > self._acked.get(name, 0) + AHEAD // 2 for name, n in acked.items())
+
     def note_heads(self, body: dict[str, Any]) -> bool:
         """Whether the disk took it; an old note is better than no gateway."""
         draft = self.heads_file.with_suffix(".new")
@@ -73,7 +78,7 @@ class Aside:
             os.replace(draft, self.heads_file)
         except OSError:
             return False
-        self._upto = body["upto"]
+        self._upto, self._acked = body["upto"], body["acked"]
         return True
 
     def noted_starts(self) -> int:

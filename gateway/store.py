@@ -31,6 +31,7 @@ _PRAGMAS = (
 _INSERT = "INSERT INTO packs VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
 _EVICTIONS_MAX = 32  # chunks a commit may give up before it admits that the disk is full
 HOUR_S = 3600.0
+NOTE_EVERY_S = 600.0  # of the heads, when nothing asks for it sooner: at a card a note costs more than a commit
 
 
 class StoreStalled(Exception):
@@ -73,6 +74,7 @@ class Store:
         self._aside = Aside(path)
         self._kernel_boot = ""
         self._noted: dict[str, object] = {}
+        self._noted_s = float("-inf")
 
     # -- opening -----------------------------------------------------------------------------------------------
 
@@ -153,6 +155,7 @@ class Store:
         self._read_epoch()
         with self._transaction():
             self._set_box(clean=0, starts=self.starts)
+        self._note_heads()
         self.generation += 1
 
     def _renew(self, why: str) -> None:
@@ -302,7 +305,7 @@ class Store:
     # -- upkeep ---------------------------------------------------------------------------------------------------
 
     def upkeep(self) -> None:
-        """Each minute or so: operating hours, what was confirmed long enough ago, ballast, heads beside the file."""
+        """Each minute or so: operating hours, what was confirmed long enough ago, ballast, now and then the heads."""
         now_s = self._label().mono
         if self._hour_from_s is None:
             self._hour_from_s = now_s
@@ -313,7 +316,8 @@ class Store:
                 self._set_box(hours=self._numbers.hours)
             self._budget.prune(self._numbers.hours - self._confirmed_h)
             self.history.upkeep(self._label(), self._numbers.hours)
-        self._note_heads()
+        if now_s - self._noted_s >= NOTE_EVERY_S or self._aside.is_behind(self.acked()):
+            self._note_heads()
         if self._budget.limited and self._aside.has_room:
             self._aside.lay_ballast()
             self._budget.grow_again()
@@ -325,7 +329,7 @@ class Store:
         note = {"epoch": self.epoch, "epoch_no": self.epoch_no, "heads": self.heads(), "upto": upto,
                 "acked": self.acked(), "box": box}  # fmt: skip
         if note != self._noted and self._aside.note_heads(note):
-            self._noted = note
+            self._noted, self._noted_s = note, self._label().mono
 
     def close(self) -> None:
         """A clean end: nothing polled was lost. A disk that does not take this word leaves it unclean."""

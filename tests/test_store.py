@@ -346,6 +346,35 @@ def test_a_database_put_back_from_a_copy_never_uses_a_number_twice(tmp_path, han
     ]
 
 
+def test_the_note_of_the_heads_is_written_anew_when_it_would_mislead_and_not_each_minute(tmp_path, hand):
+    store = opened(tmp_path, hand)
+    notes = [noted(tmp_path)]
+
+    def minutes(count: int, events: int = 0, confirmed: int = 0) -> int:
+        """Notes written in so many minutes, with so many events in all and so many numbers confirmed in the first."""
+        before = len(notes)
+        for minute in range(count):
+            hand.mono += 60
+            if events:
+                store.commit([work(hand, events=events // count)])
+            if confirmed and not minute:
+                store.commit([], [Confirm(store.epoch, upto={"events": confirmed})])
+            store.upkeep()
+            notes.extend({noted(tmp_path)} - set(notes))
+        return len(notes) - before
+
+    assert minutes(60, events=60) == 6
+    assert minutes(60) <= 1  # nothing to say
+    for _ in range(240):
+        store.commit([work(hand, events=1)])
+    minutes(1)
+    assert minutes(9, confirmed=250) == 1  # else an unreadable file would name 250 that the city holds
+
+
+def noted(folder: Path) -> str:
+    return (folder / "heads.json").read_text()
+
+
 def test_a_renewal_while_facts_are_in_the_journal_stores_none_of_them_twice(tmp_path, hand):
     store = opened(tmp_path, hand)
     pending = Pending(hand.label, 10.0, 30.0)
