@@ -22,6 +22,7 @@ EVENTS_PER_PACK = 50
 _DENSE_S = 1.0
 _LATE_S = 5.0  # a minute takes what comes so long after the interval that ends in it
 _URGENT_S = 0.01  # so that the commit is done within 20 ms
+_ALONG = 1 / 6  # of their interval: local readings due so soon go along with a commit that nobody is waiting for
 _RECORD_OVERHEAD_B = 64
 _PACK_ROOM_B = PACK_BYTES_MAX - 4_000
 
@@ -163,6 +164,10 @@ class _Readings:
         return packs
 
 
+def _is_over(due_s: float | None, now_s: float) -> bool:
+    return due_s is not None and now_s >= due_s
+
+
 def _cut(columns: list[Column]) -> list[list[Column]]:
     """All but the last are full."""
     packs: list[list[Column]] = [[]]
@@ -206,6 +211,7 @@ class Pending:
         self._marks: dict[str, tuple[int, int]] = {}
         self._keep: dict[str, str | None] = {}
         self._due_s: float | None = None  # something must be durable
+        self._is_urgent = False  # and is waited for: it takes no pack along that is not due
         self._close_s: float | None = None  # numbered readings must become a pack
         self._local_due_s: float | None = None
         self.kept: dict[str, object] = {}  # all that `keep` said, and what build.py found in the store
@@ -216,7 +222,7 @@ class Pending:
         (self._numbered if source else self._local).add(sensor, unit, source, reading)
         self.records += 1
         if reading.urgent:
-            self._by(now_s + _URGENT_S)
+            self.hurry(now_s + _URGENT_S)
             if source:
                 self._close_s = self._close_s or now_s + self._numbered_s
             if not source:
@@ -240,7 +246,10 @@ class Pending:
             self._events_since_s = now_s
         waiting.append(record.as_record())
         self.records += 1
-        self._by(now_s + (_URGENT_S if stream != "health" else self._local_s))
+        if stream == "health":
+            self._by(now_s + self._local_s)
+        else:
+            self.hurry(now_s + _URGENT_S)
         if len(waiting) >= EVENTS_PER_PACK:
             self._close_records(stream)
 
@@ -278,9 +287,10 @@ class Pending:
         """Whether a source said something that is not handed over yet."""
         return bool(self._marks)
 
-    def hurry(self, now_s: float) -> None:
-        """A source's ring is half full of what is not durable."""
-        self._by(now_s)
+    def hurry(self, at_s: float) -> None:
+        """By then what is here must be durable: an alarm, an event, or a source whose ring is half full."""
+        self._by(at_s)
+        self._is_urgent = True
 
     def due_in_s(self, now_s: float) -> float | None:
         """Seconds until `take` has something to do, None for never."""
@@ -300,24 +310,27 @@ class Pending:
 
         dense: the city is away or behind, so nobody gains from small packs of events; they stay open up to a second.
         """
-        due = everything or (self._due_s is not None and now_s >= self._due_s)
-        samples_due = everything or (self.samples.due_s is not None and now_s >= self.samples.due_s)
-        local_due = samples_due or (self._local_due_s is not None and now_s >= self._local_due_s)
-        if not due and not local_due:
+        due = everything or _is_over(self._due_s, now_s)
+        if not (due or _is_over(self._local_due_s, now_s) or _is_over(self.samples.due_s, now_s)):
             return None
+        soon_s = now_s if self._is_urgent else now_s + _ALONG * self._local_s
+        samples_due = everything or _is_over(self.samples.due_s, soon_s)
+        local_due = samples_due or _is_over(self._local_due_s, soon_s)
         if samples_due:
             self._close_samples()
         if local_due:
             self._close(self._local)
             self._local_due_s = None
-        if everything or (self._close_s is not None and now_s >= self._close_s):
+        # an open pack would be written twice: now into the journal, and again when it is closed
+        numbered_too = local_due and not self._is_urgent and self._numbered.count
+        if everything or numbered_too or _is_over(self._close_s, now_s):
             self._close(self._numbered)
         elif self._numbered.overflows:
             self._close(self._numbered, everything=False)
         for stream in self._records:
             if stream != "events" or everything or not dense or now_s >= self._events_since_s + _DENSE_S:
                 self._close_records(stream)
-        self._due_s = None
+        self._due_s, self._is_urgent = None, False
         return self._emptied(now_s, everything)
 
     def _emptied(self, now_s: float, everything: bool) -> Work | None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drivers.reading import Reading
-from gateway.contract import PACK_BYTES_MAX, PACK_RECORDS_MAX, Label, compressed, pack_payload
+from gateway.contract import PACK_BYTES_MAX, PACK_RECORDS_MAX, Label, Record, compressed, pack_payload
 from gateway.packs import Column, encode_columns, encode_records, open_records, reading_records
 from gateway.pending import Pending
 
@@ -118,3 +118,28 @@ def test_a_local_reading_waits_for_its_own_interval_and_a_numbered_one_for_its_o
     work = pending.take(10.0)
     assert work and [draft.records for draft in work.drafts] == [1]
     assert pending.due_in_s(10.0) == 20 and pending.records == 1
+
+
+def test_what_an_interval_ends_goes_into_one_commit_and_an_alarm_takes_nothing_along():
+    pending = Pending(lambda: KNOWN, 10, 30)
+    pending.reading("local", "", "", Reading("gpio:1", 1.0, 0.0), 0.0)
+    pending.samples.add("local", "", Reading("gpio:1", 1.0, 0.0), 0.0)
+    pending.reading("node", "", "n1", Reading("n1:a", 1.0, 29.0, 1, 1), 29.0)
+    pending.record("events", Record("ticket.issued", "k1", 29.0, {"value": "A001"}), 29.0)
+    work = pending.take(29.5)
+    assert work and [draft.stream for draft in work.drafts] == ["events"] and len(work.journal) == 1
+    assert work.samples == []
+    work = pending.take(30.0)
+    assert work and [draft.records for draft in work.drafts] == [1, 1] and len(work.samples) == 1
+    assert work.journal == [] and "readings" in work.closed
+    assert pending.due_in_s(30.0) is None and pending.records == 0
+
+
+def test_local_readings_go_along_with_a_commit_shortly_before_their_interval_ends():
+    pending = Pending(lambda: KNOWN, 10, 30)
+    pending.reading("local", "", "", Reading("gpio:1", 1.0, 0.0), 0.0)
+    for began_s, records in ((9.0, [1]), (20.0, [1, 1])):
+        pending.reading("node", "", "n1", Reading("n1:a", 1.0, began_s, 1, int(began_s)), began_s)
+        work = pending.take(began_s + 10)
+        assert work and [draft.records for draft in work.drafts] == records
+    assert pending.due_in_s(30.0) is None
