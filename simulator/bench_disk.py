@@ -40,7 +40,7 @@ class LoopDisk:
             os.posix_fallocate(file.fileno(), 0, self._mib << 20)
         try:
             # No lazy set-up: its writes, minutes later, would be counted as ours.
-            _call("mkfs.ext4", "-q", "-E", "lazy_itable_init=0,lazy_journal_init=0", str(self._image))
+            _call("mkfs.ext4", "-q", "-b", "4096", "-E", "lazy_itable_init=0,lazy_journal_init=0", str(self._image))
             self._device = _call("losetup", "--find", "--show", str(self._image)).strip()
             _call("mount", "-o", "noatime", self._device, str(self.path))
         except OSError:
