@@ -15,6 +15,7 @@ from gateway.schema import pack_id, pack_name
 
 _FETCH = 16
 _AGAIN_MAX = 20_000  # packs asked for again and waiting; the ledger repeats what did not fit
+_TOLD_MAX = 100_000  # numbers remembered as told to be gone
 _ACK_BYTES_MAX = 262_144
 _RECENT_S = 1.0  # after a PUBACK: the ledger may have asked before it came
 _ALLOWANCE_B = 16_384  # of backlog under way on an unknown link
@@ -113,6 +114,7 @@ class Courier:
         self._sent_before = dict(self._acked)
         self._told_pruned: set[int] = set()
         self._by_puback: dict[tuple[int, str], set[int]] = {}
+        self._beyond: dict[tuple[int, str], list[tuple[int, int]]] = {}  # ranges behind a pack that the broker lacks
         self.refused = ""
 
     def _jittered(self) -> float:
@@ -247,17 +249,14 @@ class Courier:
     def broker_confirms(self) -> list[Confirm]:
         """With confirm = "broker": what PUBACKs confirmed since the last call, `upto` where they are contiguous."""
         found: list[Confirm] = []
-        for key, numbers in self._by_puback.items():
-            epoch_no, stream = key
-            acked = self._acked[key]
-            also = [n for n in numbers if n > acked]
-            while acked + 1 in numbers:
-                acked += 1
-            self._acked[key] = acked
-            left = sorted(n for n in also if n > acked)
-            self._by_puback[key] = set(left)
-            found.append(Confirm(self.epochs[epoch_no], {stream: acked}, {stream: [(n, n) for n in left]}))
-        self._by_puback = {key: numbers for key, numbers in self._by_puback.items() if numbers}
+        for (epoch_no, stream), numbers in self._by_puback.items():
+            acked, ranges = self._acked[epoch_no, stream], self._beyond.get((epoch_no, stream), [])
+            ranges = _joined([(acked, acked), *ranges, *((n, n) for n in numbers if n > acked)])
+            acked = ranges.pop(0)[1]
+            self._acked[epoch_no, stream], self._beyond[epoch_no, stream] = acked, ranges
+            also = [(n, n) for n in sorted(numbers) if n > acked]
+            found.append(Confirm(self.epochs[epoch_no], {stream: acked}, {stream: also}))
+        self._by_puback = {}
         return found
 
     # -- the city's word -----------------------------------------------------------------------------------------
@@ -355,6 +354,8 @@ class Courier:
             row_id = pack_id(*key, n)
             if n in here or row_id in self._told_pruned or any(a <= n <= b for a, b in named):
                 continue
+            if len(self._told_pruned) >= _TOLD_MAX:
+                self._told_pruned.clear()  # by now gap records name them
             self._told_pruned.add(row_id)
             if gone and gone[-1][1] == n - 1:
                 gone[-1] = (gone[-1][0], n)
@@ -383,3 +384,14 @@ class Courier:
 
     def acked(self) -> dict[str, int]:
         return {stream: self._acked[self.epoch_no, stream] for stream in STREAMS}
+
+
+def _joined(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The same numbers in order, with neighbours in one range."""
+    found: list[tuple[int, int]] = []
+    for first, last in sorted(ranges):
+        if found and first <= found[-1][1] + 1:
+            found[-1] = (found[-1][0], max(last, found[-1][1]))
+        else:
+            found.append((first, last))
+    return found

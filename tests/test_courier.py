@@ -5,7 +5,7 @@ import random
 import pytest
 
 from gateway.contract import STREAMS
-from gateway.courier import Courier
+from gateway.courier import Courier, Parcel
 from gateway.reader import Row
 from gateway.schema import pack_id
 
@@ -27,6 +27,9 @@ class Waiting:
             Row(pack_id(epoch_no, stream, i), 0, 1, 0.0, None, "unsure", None, "", b"")
             for i in range(n + 1, min(upto, n + limit) + 1)
         ]
+
+    def one(self, epoch_no: int, stream: str, n: int) -> Row:
+        return self.after(epoch_no, stream, n - 1, n, 1)[0]
 
 
 class Link:
@@ -66,3 +69,25 @@ def test_on_a_wide_link_the_window_fills_however_long_it_is(rtt_s: float) -> Non
     link = Link(bytes_s=10_000_000, rtt_s=rtt_s)
     link.turn(10 * rtt_s)
     assert link.courier.under_way >= 10
+
+
+def test_behind_a_pack_that_the_broker_never_takes_nothing_piles_up() -> None:
+    """With confirm = "broker": each further pack is said once, and kept as one range until the hole is filled."""
+    courier = Courier(Waiting(), random.Random(1), "broker", 20, 600, 0.0, 0.02)  # type: ignore[arg-type]
+    refused, now_s = 3, 0.0
+    said: list[int] = []
+    for mid in range(1, 500):
+        now_s += 60.0
+        parcel = courier.next(now_s)
+        assert parcel
+        courier.sent(mid, parcel, PACK_B, now_s)
+        is_hole = parcel.row.id == pack_id(1, "readings", refused)
+        courier.puback(mid, not is_hole, now_s)
+        for confirm in courier.broker_confirms():
+            assert confirm.upto["readings"] <= refused - 1
+            said += [first for first, _ in confirm.also["readings"]]
+        assert sum(map(len, courier._beyond.values())) <= 1
+    assert said == list(range(refused + 1, max(said) + 1)) and len(said) > 200
+    courier.sent(1000, Parcel(Waiting().one(1, "readings", refused), backlog=True), PACK_B, now_s)
+    courier.puback(1000, True, now_s)
+    assert courier.broker_confirms()[0].upto == {"readings": max(said)}
