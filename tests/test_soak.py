@@ -34,11 +34,11 @@ def test_memory_that_only_trembles_is_good_and_memory_that_leaks_is_not() -> Non
 def test_a_slope_is_found_with_its_interval_and_its_ends() -> None:
     rss = slopes(hour(60), 1.0)[0]
     assert rss.line.slope_low < 60 < rss.line.slope_high
-    assert rss.last - rss.first == pytest.approx(60 * 0.75 / 24, abs=0.2)  # nine tenths of five sixths of an hour
+    assert rss.last - rss.first == pytest.approx(60 * 0.45 / 24, abs=0.2)  # nine tenths of half an hour
 
 
-def test_the_first_sixth_is_left_out() -> None:
-    filling = [each._replace(rss=each.rss - 30) if each.at_s < 599 else each for each in hour(0)]
+def test_the_first_half_is_left_out() -> None:
+    filling = [each._replace(rss=each.rss - 30) if each.at_s < 1799 else each for each in hour(0)]
     assert bad(filling) == []
 
 
