@@ -45,7 +45,7 @@ class History:
         """For what needs its past at the start. What cannot be opened is as if it had not been measured."""
         try:
             return means_before(self._db, sensors, label, minutes_back)
-        except ValueError as error:
+        except (ValueError, sqlite3.DatabaseError) as error:
             log.error("the last minutes could not be looked up: %s", error)
             return {}
 

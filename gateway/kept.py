@@ -4,8 +4,11 @@ Works inside the store's transactions.
 """
 
 import json
+import logging
 import sqlite3
 from collections.abc import Mapping
+
+log = logging.getLogger(__name__)
 
 _VALUE = "VALUES (?,?) ON CONFLICT DO UPDATE SET value = excluded.value"
 
@@ -15,12 +18,25 @@ def box(db: sqlite3.Connection, key: str, default: str) -> str:
     return str(row[0]) if row else default
 
 
+def count(db: sqlite3.Connection, key: str) -> int:
+    """0 for one that is not there, or no number any more."""
+    found = box(db, key, "0")
+    return int(found) if found.isdecimal() else 0
+
+
 def set_box(db: sqlite3.Connection, values: Mapping[str, object]) -> None:
     db.executemany(f"INSERT INTO box {_VALUE}", [(key, str(value)) for key, value in values.items()])
 
 
 def kept(db: sqlite3.Connection) -> dict[str, object]:
-    return {key: json.loads(value) for key, value in db.execute("SELECT key, value FROM keep")}
+    """What a flipped bit made unreadable is left out, and said: better a start without it than none."""
+    found: dict[str, object] = {}
+    for key, value in db.execute("SELECT key, value FROM keep"):
+        try:
+            found[key] = json.loads(value)
+        except ValueError as error:
+            log.error("what was kept as %s cannot be read and is forgotten: %s", key, error)
+    return found
 
 
 def keep(db: sqlite3.Connection, values: Mapping[str, str | None]) -> None:

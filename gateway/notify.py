@@ -4,6 +4,11 @@ import os
 import socket
 
 
+def still_starting() -> None:
+    """Nobody can pet the watchdog of a start, or of one that begins again: a minute more."""
+    notify("EXTEND_TIMEOUT_USEC=60000000\nWATCHDOG=1")
+
+
 def notify(state: str) -> bool:
     """ "READY=1", "WATCHDOG=1", "STATUS=..."; False when nobody listens (not started by systemd)."""
     address = os.environ.get("NOTIFY_SOCKET", "")

@@ -8,13 +8,14 @@ import json
 import os
 import shutil
 import sqlite3
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from gateway import wal
 from gateway.contract import STREAMS, Gap, Label, rfc3339
 from gateway.packs import open_records, reading_records
-from gateway.schema import WAITING, pack_id
+from gateway.schema import WAITING, pack_id, pack_name
 
 BALLAST_BYTES = 4_000_000
 HEADS = "heads.json"
@@ -22,6 +23,8 @@ AHEAD = 200  # numbers
 _COLUMNS = 14
 _GAP_RECORDS_MAX = 200  # ranges named one by one; beyond it neighbouring ranges are joined
 _HEAD_MAX = 50_000_000
+_POUR_PACKS = 500  # of a transaction
+_OPEN = ("readings", "events")  # streams whose packs stay open a while, with the journal behind them
 REASON = "corrupt"
 
 _Row = tuple[object, ...]
@@ -81,9 +84,9 @@ class Aside:
         self._upto, self._acked = body["upto"], body["acked"]
         return True
 
-    def noted_starts(self) -> int:
-        """How often the gateway had been started when the last note was written."""
-        noted = [str(value) for key, value in last_heads(self.heads_file).tables.get("box", []) if key == "starts"]
+    def noted(self, key: str) -> int:
+        """A count of the box when the last note was written, e.g. how often the gateway had been started."""
+        noted = [str(value) for name, value in last_heads(self.heads_file).tables.get("box", []) if name == key]
         return int(noted[0]) if noted and noted[0].isdecimal() else 0
 
     @property
@@ -117,24 +120,81 @@ class Aside:
                 found.rename(self._database.with_name(name + suffix))
 
 
+class _Waiting(NamedTuple):
+    """A stream of an old epoch: the numbers that the city had not confirmed are acked + 1 to head."""
+
+    epoch_no: int
+    epoch: str
+    stream: str
+    acked: int
+    head: int
+
+
 class Salvaged:
-    """What was read out of a set-aside file (or, when it is gone, only its last noted heads)."""
+    """What is in a set-aside file or, when it is gone, in its last noted heads. gaps: by stream, whole after `pour`."""
 
     def __init__(self) -> None:
         self.epoch: str | None = None
-        self.heads: dict[str, int] | None = None
+        self.heads: dict[str, int] = {}
         self.upto: dict[str, int] = {}  # no number beyond was given, see Aside
+        self.acked: dict[str, int] = {}
+        self.exact = False  # the note does not go ahead: a clean end, or an older version
         self.tables: dict[str, list[_Row]] = {}
-        self.packs: list[_Row] = []
         self.gaps: dict[str, list[Gap]] = {}
+        self.waiting: list[_Waiting] = []
+        self.source: sqlite3.Connection | None = None
+
+    def pour(self, db: sqlite3.Connection, alive: Callable[[], object]) -> None:
+        """Every waiting pack that opens into the fresh database: one after the other, they may be gigabytes.
+
+        In transactions of its own; whoever is cut short drops that database and begins again. alive: called after each.
+        """
+        for waiting in self.waiting:
+            lost: list[tuple[int, int]] = []
+            for first in range(waiting.acked + 1, waiting.head + 1, _POUR_PACKS):
+                db.execute("BEGIN IMMEDIATE")
+                for n in range(first, min(first + _POUR_PACKS, waiting.head + 1)):
+                    if not self._pour(db, waiting, n):
+                        _note(lost, n)
+                db.execute("COMMIT")
+                alive()
+            if lost:
+                gaps = [Gap(REASON, first, last, None, epoch=waiting.epoch) for first, last in lost]
+                self.gaps.setdefault(waiting.stream, []).extend(gaps)
+        if self.source:
+            self.source.close()
+
+    def _pour(self, db: sqlite3.Connection, waiting: _Waiting, n: int) -> bool:
+        """False when it is lost. What the city confirmed or refused apart is no loss, and stays in the old file."""
+        if self.source is None:
+            return False
+        row_id = pack_id(waiting.epoch_no, waiting.stream, n)
+        row = next(_readable(self.source, f"SELECT * FROM packs WHERE id = {row_id}"), None)
+        if row is None or not _opens(waiting.stream, row):
+            return False
+        return row[1] != WAITING or _take(db, "packs", row)
 
     def restore(self, db: sqlite3.Connection) -> None:
-        """Put it into a fresh database, inside the caller's transaction."""
+        """Everything but the packs, inside the caller's transaction. A row that was torn is left out."""
         for table, rows in self.tables.items():
-            if rows:
-                marks = ",".join("?" * len(rows[0]))
-                db.executemany(f"INSERT OR REPLACE INTO {table} VALUES ({marks})", rows)
-        db.executemany(f"INSERT INTO packs VALUES ({','.join('?' * _COLUMNS)})", self.packs)
+            for row in rows:
+                _take(db, table, row)
+
+
+def _take(db: sqlite3.Connection, table: str, row: _Row) -> bool:
+    """Whether the row fits: a torn one lacks a value, or has one of another type."""
+    try:
+        db.execute(f"INSERT OR REPLACE INTO {table} VALUES ({','.join('?' * len(row))})", row)
+    except sqlite3.IntegrityError:
+        return False
+    return True
+
+
+def _note(lost: list[tuple[int, int]], n: int) -> None:
+    if lost and (lost[-1][1] == n - 1 or len(lost) >= _GAP_RECORDS_MAX):
+        lost[-1] = (lost[-1][0], n)
+    else:
+        lost.append((n, n))
 
 
 def copy_out(db: sqlite3.Connection, path: Path) -> None:
@@ -167,9 +227,8 @@ def last_heads(heads_file: Path) -> Salvaged:
         found.tables["epochs"] = [(epoch_no, found.epoch, "salvaged", None)]
         upto = note.get("upto", note["heads"])  # an older version noted no more than the heads
         found.upto = {name: int(upto[name]) for name in STREAMS}
-        found.tables["streams"] = [
-            (epoch_no, index, found.upto[name], int(note["acked"][name])) for index, name in enumerate(STREAMS)
-        ]
+        found.acked = {name: int(note["acked"][name]) for name in STREAMS}
+        found.exact = found.upto == found.heads
         found.tables["box"] = [(key, str(value)) for key, value in note["box"].items()]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return Salvaged()
@@ -189,80 +248,99 @@ def fell_back(heads_file: Path, epoch: str, heads: dict[str, int]) -> Salvaged |
             found.gaps[name] = [Gap("restored", heads[name] + 1, found.upto[name], None, epoch=epoch)]
     if not found.gaps:
         return None
-    del found.tables["streams"]  # what the file has of them stays
     return found
 
 
 def salvage(aside: Path | None, heads_file: Path) -> Salvaged:
-    """Read what the city has not confirmed out of a broken file; name what cannot be read as gaps."""
-    found = last_heads(heads_file)
-    if aside and wal.damage(aside):
-        wal.replay(aside)
-    db = sqlite3.connect(aside) if aside else None
-    if db:
+    """Find what the city has not confirmed in a broken file; `pour` then reads it. Raises OSError."""
+    noted = last_heads(heads_file)
+    found = Salvaged()
+    found.tables = dict(noted.tables)
+    stale: frozenset[str] = frozenset()  # tables that may be older than what was acknowledged
+    if aside:
+        fresh = wal.replay(aside) if wal.damage(aside) else None
+        found.source = sqlite3.connect(aside)
+        found.source.text_factory = lambda text: text.decode(errors="replace")
+        stale = _stale(found.source, fresh)
         for table in ("epochs", "streams", "sources", "keep", "box", "journal"):
-            rows = _readable(db, f"SELECT * FROM {table}")
+            rows = list(_readable(found.source, f"SELECT * FROM {table}"))
+            count = next(_readable(found.source, f"SELECT count(*) FROM {table}"), None)
             if rows:
                 found.tables[table] = rows
-    epochs = {int(str(row[0])): str(row[1]) for row in found.tables.get("epochs", [])}
-    if not epochs:
-        return Salvaged()
-    newest = max(epochs)
-    found.epoch = epochs[newest]
-    found.heads = {}
-    for epoch_no, stream, head, acked in _integers(found.tables.get("streams", [])):
-        if not (0 <= stream < len(STREAMS) and 0 <= acked <= head <= _HEAD_MAX):
-            continue  # a torn row; without it the next lines would not come back
-        name = STREAMS[stream]
-        if epoch_no == newest:
-            found.heads[name] = head
-        lost = _read_packs(db, found, epoch_no, name, acked, head)
-        found.gaps.setdefault(name, []).extend(
-            Gap(REASON, first, last, None, epoch=epochs.get(epoch_no)) for first, last in lost
-        )
-    found.gaps = {name: gaps for name, gaps in found.gaps.items() if gaps}
-    if db:
-        db.close()
+            if count != (len(rows),):
+                stale |= {table}
+        found.tables["epochs"] = [*noted.tables.get("epochs", []), *found.tables.get("epochs", [])]
+    epochs = {no: str(name) for no, name, *_ in found.tables.get("epochs", []) if isinstance(no, int)}
+    if epochs:
+        found.epoch = epochs[max(epochs)]
+        found.waiting = _waiting(found, noted, epochs, stale)
+        found.heads = {each.stream: each.head for each in found.waiting if each.epoch == found.epoch}
+        found.tables["streams"] = [
+            (each.epoch_no, STREAMS.index(each.stream), each.head, each.acked) for each in found.waiting
+        ]
     return found
 
 
-def _integers(rows: list[_Row]) -> list[tuple[int, int, int, int]]:
-    return [(int(str(a)), int(str(b)), int(str(c)), int(str(d))) for a, b, c, d in rows]
+def _stale(db: sqlite3.Connection, fresh: frozenset[int] | None) -> frozenset[str]:
+    """Tables whose first page does not stand whole in the log behind its damage. fresh: those that do."""
+    if fresh is None:
+        return frozenset()
+    roots = _readable(db, "SELECT name, rootpage FROM sqlite_master WHERE name IN ('streams', 'journal')")
+    return frozenset(("streams", "journal")) - {str(name) for name, page in roots if page in fresh}
 
 
-def _readable(db: sqlite3.Connection, statement: str) -> list[_Row]:
+def _waiting(found: Salvaged, noted: Salvaged, epochs: dict[int, str], stale: frozenset[str]) -> list[_Waiting]:
+    """Up to where numbers are looked for: the stream's row, unless that is torn or stale; then up to where the note
+    says that they may have been given. What the journal had would have come into the next pack: its number is lost."""
+    rows = {
+        (no, stream): (head, acked)
+        for no, stream, head, acked in found.tables.get("streams", [])
+        if isinstance(no, int) and isinstance(stream, int) and isinstance(head, int) and isinstance(acked, int)
+        if no in epochs and 0 <= stream < len(STREAMS) and 0 <= acked <= head <= _HEAD_MAX
+    }
+    newest = max(epochs)
+    waiting = []
+    for no, epoch in epochs.items():
+        for stream, name in enumerate(STREAMS):
+            last = _last_pack(found.source, no, name)
+            known = no == newest and epoch == noted.epoch
+            head, acked = rows.get((no, stream), (last, noted.acked[name] if known else 0))
+            head = max(head, last) + (no == newest and "journal" in stale and name in _OPEN)
+            if known:
+                most = noted.upto[name]
+                is_sound = (no, stream) in rows and "streams" not in stale and (head <= most or noted.exact)
+                head = head if is_sound else most
+                acked = min(acked, noted.acked[name], head)
+            waiting.append(_Waiting(no, epoch, name, acked, head))
+    return waiting
+
+
+def _last_pack(db: sqlite3.Connection | None, epoch_no: int, stream: str) -> int:
+    if db is None:
+        return 0
+    span = pack_id(epoch_no, stream, 0), pack_id(epoch_no, stream, _HEAD_MAX)
+    last = next(_readable(db, "SELECT max(id) FROM packs WHERE id > {} AND id <= {}".format(*span)), None)
+    return pack_name(last[0])[2] if last and isinstance(last[0], int) else 0
+
+
+def _readable(db: sqlite3.Connection, statement: str) -> Iterator[_Row]:
+    """Rows up to the first that cannot be read."""
     try:
-        return db.execute(statement).fetchall()
-    except sqlite3.DatabaseError:
-        return []
-
-
-def _read_packs(
-    db: sqlite3.Connection | None, found: Salvaged, epoch_no: int, stream: str, acked: int, head: int
-) -> list[tuple[int, int]]:
-    """Take over every waiting pack that opens; returns the ranges that are lost."""
-    lost: list[tuple[int, int]] = []
-    for n in range(acked + 1, head + 1):
-        rows = _readable(db, f"SELECT * FROM packs WHERE id = {pack_id(epoch_no, stream, n)}") if db else []
-        if rows and _opens(stream, rows[0]):
-            found.packs.append(rows[0])
-        elif lost and (lost[-1][1] == n - 1 or len(lost) >= _GAP_RECORDS_MAX):
-            lost[-1] = (lost[-1][0], n)
-        else:
-            lost.append((n, n))
-    return lost
+        yield from db.execute(statement)
+    except (sqlite3.DatabaseError, UnicodeDecodeError):  # the latter from a message that quotes a name
+        return
 
 
 def _opens(stream: str, row: _Row) -> bool:
     """A page may be readable and wrong all the same: the body has to open as what it is."""
-    state, notice, body = row[1], row[2], row[-1]
-    if state != WAITING or not isinstance(body, bytes) or len(row) != _COLUMNS:
+    notice, body = row[2], row[-1]
+    if not isinstance(body, bytes) or len(row) != _COLUMNS:
         return False
     try:
         if stream == "readings" and not notice:
             reading_records(body, Label(0, 0.0, None, "unsure", None, ""))
         else:
             open_records(body)
-    except (ValueError, TypeError, AssertionError):
+    except Exception:  # noqa: BLE001  # what a torn body makes a decoder raise is anybody's guess
         return False
     return True

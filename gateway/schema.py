@@ -20,6 +20,16 @@ SCHEMA_VERSION = 3
 PAGE_BYTES = 1024  # a commit of one event writes 11 KB instead of 25 KB with 4096; see ARCHITECTURE.md
 CACHE = "cache_size=-512"  # KiB a connection that stays open; SQLite's own 2,000 would take days to fill, like a leak
 _EPOCH_SHIFT, _STREAM_SHIFT = 48, 44
+_FOUND_BROKEN = "quick_check: "
+# a key that is free by the heads and taken all the same; a text that is none
+_CORRUPT_NAMES = ("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_CONSTRAINT_PRIMARYKEY")
+_CORRUPT_TEXTS = (_FOUND_BROKEN, "Could not decode to UTF-8")
+_SMALL_TABLES = ("box", "epochs", "streams", "sources", "keep", "journal", "names", "walls")  # of any size of file
+_MIGRATE_S = 540.0  # within the unit's TimeoutStartSec; an index over a database of gigabytes takes minutes
+_WRITE_PRAGMAS = (
+    "journal_mode=WAL", "synchronous=FULL", "secure_delete=OFF", "journal_size_limit=16777216", CACHE,
+    f"wal_autocheckpoint={4_096_000 // PAGE_BYTES}",
+)  # fmt: skip
 _SICK_DISK = 75  # of the process that migrates: sysexits' "try again later"
 N_MAX = (1 << _STREAM_SHIFT) - 1
 
@@ -59,21 +69,67 @@ def version_of(path: Path, vfs: str = "") -> int:
         connection.close()
 
 
-def quick_check(path: Path, vfs: str = "") -> None:
-    """Raises sqlite3.DatabaseError for a file whose pages do not fit together."""
+def quick_check(path: Path, vfs: str = "", *, small: bool = False) -> None:
+    """Raises sqlite3.DatabaseError for a file whose pages do not fit together. small: only those of small tables."""
     connection = connect(path, vfs)
+    connection.text_factory = lambda text: text.decode(errors="replace")  # it quotes what it found
     try:
-        found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        there = [str(row[0]) for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        for one in [f"'{table}'" for table in _SMALL_TABLES if table in there] if small else ["1"]:
+            found = connection.execute(f"PRAGMA quick_check({one})").fetchone()[0]
+            if found != "ok":
+                raise broken(found)
+    except UnicodeDecodeError as error:  # SQLite quotes a name in its message, and the name is none any more
+        raise broken(str(error)) from None
     finally:
         connection.close()
-    if found != "ok":
-        raise sqlite3.DatabaseError(f"quick_check: {found}")
+
+
+def is_whole(path: Path, vfs: str = "") -> bool:
+    """Whether every page fits; from any thread. Raises sqlite3.OperationalError when the disk cannot say.
+
+    It reads the whole file, at some 40 MB/s on a card.
+    """
+    try:
+        quick_check(path, vfs)
+    except sqlite3.DatabaseError as error:
+        if not is_corrupt(error):
+            raise
+        return False
+    return True
+
+
+def _check_schema(path: Path, vfs: str) -> None:
+    """Raises sqlite3.DatabaseError when a table, column or index of SCHEMA_VERSION is missing: a flipped bit in a name.
+
+    Statements would fail for ever with what looks like a disk that does not take them.
+    """
+    fresh, found = sqlite3.connect(":memory:"), connect(path, vfs)
+    found.text_factory = lambda text: text.decode(errors="replace")
+    asked = (
+        "SELECT one.name, column.name FROM sqlite_master AS one, pragma_table_info(one.name) AS column"
+        " UNION SELECT name, '' FROM sqlite_master WHERE type = 'index'"
+    )
+    try:
+        for statements in (_FIRST, _HISTORY, _FEW_AMONG_MANY):
+            fresh.executescript(statements)
+        missing = {*fresh.execute(asked)} - {*found.execute(asked)}
+    finally:
+        fresh.close()
+        found.close()
+    if missing:
+        raise broken(f"{' '.join(min(missing))} is missing")
+
+
+def broken(why: str) -> sqlite3.DatabaseError:
+    """What we found ourselves, as SQLite would say it."""
+    return sqlite3.DatabaseError(f"{_FOUND_BROKEN}{why}")
 
 
 def is_corrupt(error: Exception) -> bool:
     """The file itself is broken, in contrast to a disk that does not take something now."""
     name = getattr(error, "sqlite_errorname", "")
-    return name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")) or str(error).startswith("quick_check")
+    return name.startswith(_CORRUPT_NAMES) or str(error).startswith(_CORRUPT_TEXTS)
 
 
 def ensure(path: Path, vfs: str = "") -> None:
@@ -82,16 +138,37 @@ def ensure(path: Path, vfs: str = "") -> None:
     A disk that does not take it is an OperationalError, as in every other statement: it may take it later.
     """
     found = version_of(path, vfs) if path.exists() else 0
-    if found == SCHEMA_VERSION:
-        return
+    if found != SCHEMA_VERSION:
+        _upgrade(path, found)
+    _check_schema(path, vfs)
+
+
+def open_to_write(path: Path, vfs: str = "") -> sqlite3.Connection:
+    """The one connection that writes."""
+    path.chmod(0o600)
+    db = connect(path, vfs)
+    try:
+        for pragma in _WRITE_PRAGMAS:
+            db.execute(f"PRAGMA {pragma}")
+    except sqlite3.Error:
+        db.close()
+        raise
+    return db
+
+
+def _upgrade(path: Path, found: int) -> None:
     if found > SCHEMA_VERSION:
         raise SchemaError(
             f"{path}: schema {found} found, {SCHEMA_VERSION} expected: it was written by a newer Linli; "
             "install that version again, or move the file away to begin a new epoch"
         )
-    done = subprocess.run(
-        [sys.executable, "-m", "gateway.schema", str(path)], capture_output=True, text=True, timeout=120, check=False
-    )
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "gateway.schema", str(path)],
+            capture_output=True, text=True, timeout=_MIGRATE_S, check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        raise sqlite3.OperationalError(f"the upgrade of the schema took longer than {_MIGRATE_S:.0f} s") from None
     if done.returncode == _SICK_DISK:
         raise sqlite3.OperationalError(done.stderr.strip()[-500:])
     if done.returncode:

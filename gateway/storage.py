@@ -32,10 +32,11 @@ class Stored(NamedTuple):
 
 
 class Broken(NamedTuple):
-    """A reader met a page that cannot be read. generation: of the file it means."""
+    """A page that cannot be read. generation: of the file it means. sure: it was looked at more than once."""
 
     generation: int
     why: str
+    sure: bool = False
 
 
 class Storage:
@@ -172,7 +173,7 @@ class Storage:
         """
         if self._broken and self._broken.generation == self._store.generation:
             try:
-                if self._doubted == self._store.generation or not self._store.whole():
+                if self._broken.sure or self._doubted == self._store.generation or not self._store.whole():
                     log.error("the database is broken: %s", self._broken.why)
                     self._store.renew(self._broken.why)
                 else:
@@ -208,6 +209,8 @@ class StorageThread(Storage):
     def start(self) -> None:
         self._thread = threading.Thread(target=self._run, name="storage", daemon=True)
         self._thread.start()
+        if self._store.unchecked:
+            threading.Thread(target=self._check, name="check", daemon=True).start()
 
     def close(self, timeout_s: float) -> bool:
         self._queue.put(None)
@@ -215,6 +218,15 @@ class StorageThread(Storage):
             return True
         self._thread.join(timeout_s)
         return not self._thread.is_alive() and self.fault is None
+
+    def _check(self) -> None:
+        """The rest of a big file, which no start can wait for; with connections of its own, so nothing waits for it."""
+        generation = self._store.generation
+        try:
+            if not (self._store.whole() or self._store.whole()):
+                self.put(Broken(generation, "found when all of it was read after the start", sure=True))
+        except (sqlite3.Error, OSError) as error:
+            log.warning("the database could not be checked; the next start tries again: %s", error)
 
     def _run(self) -> None:
         try:

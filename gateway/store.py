@@ -13,23 +13,21 @@ from pathlib import Path
 
 import msgspec
 
-from gateway import confirming, journal, kept, wal
+from gateway import confirming, journal, kept, schema, wal
 from gateway.budget import Budget
 from gateway.contract import STREAMS, Began, Gap
 from gateway.history import History
+from gateway.notify import still_starting
 from gateway.numbers import Numbers
 from gateway.pending import Confirm, Draft, Stamp, Work
 from gateway.salvage import AHEAD, Aside, Salvaged, copy_out, fell_back, salvage
-from gateway.schema import CACHE, PAGE_BYTES, WAITING, connect, ensure, is_corrupt, pack_id, quick_check
+from gateway.schema import PAGE_BYTES, WAITING, broken, ensure, is_corrupt, is_whole, open_to_write, pack_id
 
 log = logging.getLogger(__name__)
 
-_PRAGMAS = (
-    "journal_mode=WAL", "synchronous=FULL", "secure_delete=OFF", "journal_size_limit=16777216", CACHE,
-    f"wal_autocheckpoint={4_096_000 // PAGE_BYTES}",
-)  # fmt: skip
 _INSERT = "INSERT INTO packs VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
 _EVICTIONS_MAX = 32  # chunks a commit may give up before it admits that the disk is full
+_CHECK_BYTES = 64_000_000  # some seconds on a card
 HOUR_S = 3600.0
 NOTE_EVERY_S = 600.0  # of the heads, when nothing asks for it sooner: at a card a note costs more than a commit
 
@@ -68,6 +66,8 @@ class Store:
         self._polled = polled
         self._hour_from_s: float | None = None
         self.commits = 0
+        self._is_open = False
+        self.unchecked = False  # whether `whole` is still to be asked, by somebody who has the time
         self.generation = 0  # counts files: readers reopen when it moves
         self.trouble = ""
         self.happened = ""  # to the file, and is over; whoever tells it empties this
@@ -84,39 +84,47 @@ class Store:
         The boot number counts on when the kernel's boot id is another than last time. missed: the gateway ran before.
         """
         self._kernel_boot = kernel_boot_id
-        lost_file = not self.path.exists() and self._aside.heads_file.exists()
-        if self._aside.unfinished:
-            self._renew("found broken earlier, when it could not be renewed")
-        elif why := wal.damage(self.path, self._vfs):
-            self._renew(why)
-        else:
+        why = "found broken earlier, when it could not be renewed" if self._aside.unfinished else ""
+        why = why or wal.damage(self.path, self._vfs)
+        if not why:
             try:
-                self._connect()
+                self._take_up(missed)
             except sqlite3.DatabaseError as error:
                 if not is_corrupt(error):
                     raise StoreStalled(f"{self.path}: cannot be opened: {error}") from error
-                self._renew(str(error))
+                why = str(error)
+        if why:
+            self._renew(why)
+            self._read_epoch()
+            self._note_start(missed)
+
+    def _take_up(self, missed: bool) -> None:
+        """The file that there is, or a first one. Raises sqlite3.DatabaseError, and then it changed nothing."""
+        was_there, is_noted = self.path.exists(), self._aside.heads_file.exists()
+        self._connect()
         if not self._db.execute("SELECT 1 FROM epochs").fetchone():
-            rescued = salvage(None, self._aside.heads_file) if lost_file else None
-            self.happened = "the database was gone; a new epoch began" if lost_file else ""
-            self._begin_epoch("reset" if lost_file else "new", rescued)
+            if was_there and is_noted:
+                raise broken("it has forgotten its epoch")
+            rescued = salvage(None, self._aside.heads_file) if is_noted else None
+            self.happened = "the database was gone; a new epoch began" if is_noted else ""
+            self._begin_epoch("reset" if is_noted else "new", rescued)
         self._read_epoch()
+        self.kept(), self.marks()  # what the start asks for next must be readable, too
         if went_back := fell_back(self._aside.heads_file, self.epoch, self.heads()):
             self._begin_epoch("restored", went_back)
             self.happened = "the database is older than the note beside it; a new epoch began"
             self._read_epoch()
         self._note_start(missed)
-        self._note_heads()  # now, not in a minute: a file that is lost before then must not make `starts` go back
 
     def _connect(self) -> None:
+        """A big file is checked as far as a start needs it; `unchecked` then says that the rest is still to be."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         if self.path.exists():
-            quick_check(self.path, self._vfs)
+            self.unchecked = self.path.stat().st_size > _CHECK_BYTES
+            schema.quick_check(self.path, self._vfs, small=self.unchecked)
         ensure(self.path, self._vfs)
-        self.path.chmod(0o600)
-        self._db = connect(self.path, self._vfs)
-        for pragma in _PRAGMAS:
-            self._db.execute(f"PRAGMA {pragma}")
+        self._db = open_to_write(self.path, self._vfs)
+        self._is_open = True
         self._numbers = Numbers(self._db)
         self.history = History(self._db, *self._history_h)
         self._budget = Budget(self._db, self._pages_max, self.history)
@@ -124,15 +132,8 @@ class Store:
         self._aside.lay_ballast()
 
     def whole(self) -> bool:
-        """Whether every page of the file fits. Raises sqlite3.OperationalError when the disk cannot say."""
-        try:
-            quick_check(self.path, self._vfs)
-        except sqlite3.DatabaseError as error:
-            if not is_corrupt(error):
-                raise
-        else:
-            return not self._aside.unfinished
-        return False
+        """Whether every page of the file fits; from any thread. Raises sqlite3.OperationalError when nobody can say."""
+        return not self._aside.unfinished and is_whole(self.path, self._vfs)
 
     def _follow_file(self) -> None:
         """Somebody deleted or replaced it: all of it can still be read here, and numbers go on."""
@@ -150,7 +151,6 @@ class Store:
 
     def renew(self, why: str) -> None:
         """After StoreCorrupt: set the file aside, save what can be read, begin a new epoch."""
-        self._db.close()
         self._renew(why)
         self._read_epoch()
         with self._transaction():
@@ -159,15 +159,22 @@ class Store:
         self.generation += 1
 
     def _renew(self, why: str) -> None:
-        self.happened = f"the database was broken ({why}) and was set aside; a new epoch began"
-        broken = self._aside.set_database_aside()
+        if self._is_open:
+            self._db.close()
+            self._is_open = False
+        aside = self._aside.set_database_aside()
         self._connect()
-        self._begin_epoch("corrupt", salvage(broken, self._aside.heads_file))
+        rescued = salvage(aside, self._aside.heads_file)
+        rescued.pour(self._db, still_starting)
+        self._begin_epoch("corrupt", rescued)
+        self.happened = f"the database was broken ({why}) and was set aside; a new epoch began"
         self._aside.keep_broken(self._label())
 
     def _read_epoch(self) -> None:
         epoch_no, self.epoch = self._db.execute("SELECT no, epoch FROM epochs ORDER BY no DESC LIMIT 1").fetchone()
-        self._numbers.read(epoch_no, int(self.box("hours", "0")))
+        self._numbers.read(epoch_no, kept.count(self._db, "hours"))
+        if self.heads().keys() != set(STREAMS):
+            raise broken("it has forgotten how far its streams are")
 
     def _begin_epoch(self, why: str, rescued: Salvaged | None) -> None:
         """The first pack of every stream says why. What could be saved of the old file keeps its own numbers."""
@@ -183,7 +190,7 @@ class Store:
             self._db.execute("INSERT INTO epochs VALUES (?,?,?,?)", (epoch_no, epoch, why, prev))
             rows = [(epoch_no, index, 0, 0) for index in range(len(STREAMS))]
             self._db.executemany("INSERT INTO streams VALUES (?,?,?,?)", rows)
-            self._numbers.read(epoch_no, int(self.box("hours", "0")))
+            self._numbers.read(epoch_no, kept.count(self._db, "hours"))
             drafts = [Draft(stream, label, records=[began.as_record()]) for stream in STREAMS]
             for stream, gaps in (rescued.gaps if rescued else {}).items():
                 drafts.append(Draft(stream, label, records=[gap.as_record() for gap in gaps]))
@@ -195,10 +202,11 @@ class Store:
             self._count_boot()
             self._number_journal()
             self.unclean = self.box("clean", "1") == "0"
-            self.starts = max(int(self.box("starts", "0")), self._aside.noted_starts()) + 1
+            self.starts = max(kept.count(self._db, "starts"), self._aside.noted("starts")) + 1
             self._set_box(starts=self.starts, clean=0)
             if (self.unclean or missed) and self._polled:
                 self._insert([Draft("readings", self._label(), records=[self._polled_loss().as_record()])])
+        self._note_heads()  # now, not in a minute: a file that is lost before then must not make `starts` go back
 
     def _polled_loss(self) -> Gap:
         last = pack_id(self.epoch_no, "readings", self.heads()["readings"])
@@ -207,7 +215,7 @@ class Store:
 
     def _count_boot(self) -> None:
         """Inside a transaction. The number in force is never lowered: a broken file may have forgotten it."""
-        boot = max(int(self.box("boot", "0")), self._stamp.boot)
+        boot = max(kept.count(self._db, "boot"), self._stamp.boot)
         another = boot != self._stamp.boot and self.box("boot_id") != self._kernel_boot
         if another or boot == 0:
             boot += 1

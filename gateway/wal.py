@@ -103,23 +103,32 @@ def _commits_behind(log: Path, kept: int) -> Iterator[bool]:
             file.seek(size, os.SEEK_CUR)
 
 
-def replay(database: Path) -> None:
+def replay(database: Path) -> frozenset[int]:
     """Put every whole frame up to the last commit into the database, and the log out of SQLite's way. Raises OSError.
 
     A page whose last frame is broken stays as it was before: whoever reads the file must expect pages that do not fit.
+    Returns the pages that are certain to be as new as the last commit: written whole behind the last broken frame.
     """
     log = _log_of(database)
+    fresh: set[int] = set()
+    behind: set[int] = set()  # the last broken frame, of a commit that is under way
     with open(database, "r+b") as file:
         waiting: list[Frame] = []
         for frame in frames(log):
             waiting.append(frame)
+            if not frame.whole:  # a frame whose head is broken is not seen, but the one behind it does not fit
+                fresh, behind = set(), set()
+            else:
+                behind.add(frame.page)
             if frame.commits:
                 for done in waiting:
                     if done.whole and done.page:
                         os.pwrite(file.fileno(), done.body, (done.page - 1) * len(done.body))
-                waiting = []
+                fresh |= behind
+                waiting, behind = [], set()
         os.fsync(file.fileno())
     log.rename(database.with_name(database.name + REPLAYED))
+    return frozenset(fresh)
 
 
 def _log_of(database: Path) -> Path:

@@ -106,7 +106,8 @@ def test_a_log_broken_in_the_middle_gives_back_what_is_whole_and_names_the_rest(
     assert store.marks() == {"n1": (3, 600)}
     for stream, head in before.heads().items():
         held, lost = held_and_lost(folder, before.epoch, stream)
-        assert held | lost == set(range(1, head + 1)) and len(lost) <= 3
+        most = head + 1 if stream in ("readings", "events") else head  # what an open pack had would have come next
+        assert set(range(1, head + 1)) <= held | lost <= set(range(1, most + 1)) and len(lost) <= 3
     assert [path.name[-4:] for path in folder.glob("*.corrupt-*-log")] == ["-log"]
 
 
