@@ -7,7 +7,6 @@ then are nodes and kiosks acknowledged.
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from drivers.reading import Said
@@ -52,10 +51,10 @@ class Parts:
 
     def __init__(
         self, wall: Wall, mono_s: Callable[[], float], pipeline: Pipeline, pending: Pending, store: Store,
-        topics: Topics, meta: Json, versions: Json, figures: Callable[[Path], Json],
+        topics: Topics, meta: Json, versions: Json,
     ) -> None:  # fmt: skip
         self.wall, self.mono_s, self.pipeline, self.pending, self.store = wall, mono_s, pipeline, pending, store
-        self.topics, self.meta, self.versions, self.figures = topics, meta, versions, figures
+        self.topics, self.meta, self.versions = topics, meta, versions
         self.ports: list[Port | ListenPort | ModbusPort] = []
         self.proofs = Proofs([], dict)
         self.upkeep: Upkeep
@@ -302,7 +301,7 @@ class Box:
         slowest_ms, self._slowest_tick_s = round(self._slowest_tick_s * 1000, 1), 0.0
         return {
             "value": "trouble" if troubles else "well", "troubles": troubles, "heads": self.heads,
-            "uptime_s": round(self._mono_s() - self._started_s), **parts.figures(parts.store.path),
+            "uptime_s": round(self._mono_s() - self._started_s), **parts.storage.figures,
             "commits": parts.store.commits,
             "tick_ms_max": slowest_ms, "waiting": self._under_way + self._pending.records,
             "uplink": {"connected": uplink.connected, "packs": uplink.packs_sent, "bytes": uplink.bytes_sent,

@@ -6,7 +6,7 @@ import platform
 import random
 import sqlite3
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
@@ -104,7 +104,7 @@ def build_on(
     pipeline = _pipeline(site, outputs, kept, pending, clock, wall, store)
     pipeline.carry(missed or {}, clock.mono_s())
     topics = Topics(site.uplink.root, site.gateway)
-    parts = Parts(wall, clock.mono_s, pipeline, pending, store, topics, _meta(site), _versions(), ground.figures)
+    parts = Parts(wall, clock.mono_s, pipeline, pending, store, topics, _meta(site), _versions())
     box = Box(parts, loop)
     totals = Totals(build_lines.counters(devices), kept, pending.keep)
     parts.proofs = Proofs(build_lines.proofs(site), pipeline.outputs)
@@ -128,7 +128,9 @@ def build_on(
         outputs, loop, box.take, clock.mono_s, _meters(site, pins, kept),
         lambda meter: pending.keep(f"pulses:{meter.name}", meter.count),
     )  # fmt: skip
-    parts.storage = ground.storage(store, clock.mono_s, box.on_stored, box.on_trouble)
+    parts.storage = ground.storage(
+        store, clock.mono_s, box.on_stored, box.on_trouble, partial(ground.figures, store.path)
+    )
     parts.uplink = _uplink(site, broker, parts, ground, home)
     return box
 

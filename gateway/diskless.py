@@ -21,6 +21,7 @@ from gateway.alarms import Came, Kept
 from gateway.box import Box
 from gateway.build import Ground, build_on
 from gateway.config import Site
+from gateway.contract import Json
 from gateway.control import Control
 from gateway.desk import Desk
 from gateway.home import AlreadyRunning, Home
@@ -57,6 +58,7 @@ class Unstored(Storage):
                 if key.startswith(_KEPT) and value is not None:
                     self._note(key.removeprefix(_KEPT), msgspec.json.decode(value, type=Kept))
             self._on_stored(Stored([item._replace(marks={})], {}, "", 0))
+            self._look_around()  # in memory: no disk can hold it up
 
     def _note(self, name: str, kept: Kept) -> None:
         """When it came is when its present occurrence was first heard of."""
@@ -100,9 +102,9 @@ class Diskless:
 
     def _storage(
         self, store: object, mono_s: Callable[[], float], on_stored: Callable[[Stored], None],
-        on_trouble: Callable[[str], None],
+        on_trouble: Callable[[str], None], look: Callable[[], Json],
     ) -> Unstored:  # fmt: skip
-        storage = Unstored(store, mono_s, on_stored, on_trouble)  # type: ignore[arg-type]
+        storage = Unstored(store, mono_s, on_stored, on_trouble, look)  # type: ignore[arg-type]
         assert self.came is not None
         storage.came = self.came
         return storage

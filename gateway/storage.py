@@ -9,8 +9,10 @@ import queue
 import sqlite3
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import NamedTuple
 
+from gateway.contract import Json
 from gateway.pending import Confirm, Work
 from gateway.store import Store, StoreCorrupt, StoreStalled
 
@@ -19,6 +21,7 @@ log = logging.getLogger(__name__)
 _RETRY_S = (0.05, 0.2, 1.0, 5.0)
 _UPKEEP_EVERY_S = 60.0
 _GROUP_MAX = 64
+_LOOK_EVERY_S = 10.0
 _CONFIRM_WAIT_S = 60.0  # confirmations ride on the next commit, but not for ever
 
 
@@ -42,7 +45,8 @@ class Broken(NamedTuple):
 class Storage:
     """on_stored and on_trouble are called by whoever turns the rounds (a subclass) and must only queue.
 
-    mono_s may be called from any thread.
+    mono_s may be called from any thread. look: figures of the process and the disk; a disk that hangs may hold it up,
+    so it is no business of the loop's.
     """
 
     def __init__(
@@ -51,11 +55,15 @@ class Storage:
         mono_s: Callable[[], float],
         on_stored: Callable[[Stored], None],
         on_trouble: Callable[[str], None],
+        look: Callable[[], Json] = dict,
     ) -> None:
         self._store = store
         self._mono_s = mono_s
         self._on_stored = on_stored
         self._on_trouble = on_trouble
+        self._look = look
+        self.figures = look()
+        self._looked_s = mono_s()
         self._queue: queue.SimpleQueue[Work | Confirm | Broken | None] = queue.SimpleQueue()
         self._works: list[Work] = []
         self._confirms: list[Confirm] = []
@@ -97,6 +105,7 @@ class Storage:
         rest_s = self._commit()
         if not rest_s:
             self._upkeep()
+            self._look_around()
         self.alive_s = self._mono_s()
         return rest_s
 
@@ -190,6 +199,12 @@ class Storage:
             log.error("%s", happened)
             self._on_trouble(happened)
             self._on_trouble(self._store.trouble)
+
+    def _look_around(self) -> None:
+        if self._mono_s() - self._looked_s >= _LOOK_EVERY_S:
+            self._looked_s = self._mono_s()
+            with suppress(OSError):  # the next commit meets the same disk and says so
+                self.figures = self._look()
 
     def _upkeep(self) -> None:
         if self._mono_s() - self._upkept_s < _UPKEEP_EVERY_S:

@@ -201,6 +201,24 @@ def test_a_file_that_cannot_be_set_aside_now_is_set_aside_later(tmp_path, monkey
     assert storage.told[-1] == "" and len(storage.stored[-1].works) == 1 and store.marks() == {"n1": (3, 10)}
 
 
+def test_figures_are_taken_beside_the_loop_and_of_a_disk_that_fails_they_are_the_last_ones(tmp_path):
+    """A disk that hangs holds up whoever asks it: that is the storage's turn, never the loop's."""
+    now, found = [1000.0], [{"disk": {"free_mib": 5}}, {"disk": {"free_mib": 4}}]
+
+    def look():
+        if not found:
+            raise OSError(errno.EIO, "Input/output error")
+        return found.pop(0)
+
+    storage = Storage(opened(tmp_path), lambda: now[0], lambda stored: None, lambda why: None, look)
+    seen = []
+    for _ in range(4):
+        storage.round()
+        seen.append(storage.figures["disk"]["free_mib"])
+        now[0] += 6.0
+    assert seen == [5, 5, 4, 4]
+
+
 # -- no disk at the start ----------------------------------------------------------------------------------------------
 
 
