@@ -9,10 +9,11 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from drivers.reading import Said
+from drivers.reading import Said, Value
 from gateway import snapshot
 from gateway.clock import Wall
 from gateway.contract import STATE_BYTES_MAX, Json, Record, Topics, dictionary
+from gateway.facilities import Facilities
 from gateway.listen_port import ListenPort
 from gateway.local import Local
 from gateway.meters import Proofs
@@ -58,9 +59,15 @@ class Parts:
         self.ports: list[Port | ListenPort | ModbusPort] = []
         self.proofs = Proofs([], dict)
         self.upkeep: Upkeep
+        self.facilities: Facilities
         self.local: Local
         self.storage: Storage
         self.uplink: Uplink
+
+    def contact(self, sensor: str, value: Value, mono_s: float) -> None:
+        """A contact changed."""
+        self.upkeep.changed(sensor, value, mono_s)
+        self.facilities.contact(sensor, value, mono_s)
 
 
 class Box:
@@ -209,13 +216,16 @@ class Box:
         self._slowest_tick_s = max(self._slowest_tick_s, self._mono_s() - began_s)
 
     def _look_after(self, now_s: float) -> None:
-        """Sensors that are stuck, silent or untested."""
+        """Sensors that are stuck, silent or untested, and the facilities that they tell of."""
         if now_s < self._due_s["upkeep"]:
             return
         self._due_s["upkeep"] = now_s + UPKEEP_EVERY_S
         label = self._parts.wall.label()
         wall_s = None if label.wall is None else label.wall + now_s - label.mono
         for alarm, cause in self._parts.upkeep.tick(now_s, wall_s, self._parts.pipeline.latest):
+            self._parts.pipeline.fault(alarm, cause)
+        standing = self._parts.pipeline.standing()
+        for alarm, cause in self._parts.facilities.tick(label, self._parts.pipeline.latest, standing):
             self._parts.pipeline.fault(alarm, cause)
 
     def _tell_silence(self, port: "Port | ListenPort | ModbusPort") -> None:
@@ -266,6 +276,13 @@ class Box:
     @property
     def pipeline(self) -> Pipeline:
         return self._parts.pipeline
+
+    def facility(self, deed: str, name: str, by: str, note: str) -> Json:
+        """Where the log of each facility stands, after a deed by hand. Raises ValueError."""
+        if deed != "list":
+            self._parts.facilities.deed(deed, name, by, note, self._parts.wall.label())
+            self.hurry()
+        return self._parts.facilities.list()
 
     def note(self, stream: str, record: Record) -> None:
         """A record of the box's own, e.g. the doctor's probe."""

@@ -6,10 +6,12 @@ import platform
 import random
 import sqlite3
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
+from zoneinfo import ZoneInfo
 
 import msgspec
 
@@ -27,11 +29,12 @@ from gateway.clock import SystemClock, Wall, boot_id
 from gateway.config import Bus, Sensor, Site
 from gateway.contract import Json, Label, Topics
 from gateway.detector import Detector
+from gateway.facilities import Facilities
 from gateway.home import OWNER, Home, OtherCentre
 from gateway.local import Local
 from gateway.meters import Proofs, Totals, UnitPin
 from gateway.minutes import MINUTE_S
-from gateway.own_alarms import cares, own_alarms, source_alarm
+from gateway.own_alarms import cares, facilities, own_alarms, source_alarm
 from gateway.pending import Pending
 from gateway.pipeline import Pipeline
 from gateway.reactions import Plan, Reactions
@@ -113,7 +116,8 @@ def build_on(
         cares(site), lambda source: source in own_sources and pipeline.stands(source_alarm(source)), kept, pending.keep,
         clock.mono_s(),
     )  # fmt: skip
-    pipeline.on_contact = parts.upkeep.changed
+    parts.facilities = _facilities(site, parts, kept)
+    pipeline.on_contact = parts.contact
 
     def polled(facts: list[Fact]) -> None:
         parts.proofs.see(facts)
@@ -133,6 +137,19 @@ def build_on(
     )
     parts.uplink = _uplink(site, broker, parts, ground, home)
     return box
+
+
+def _facilities(site: Site, parts: Parts, kept: Mapping[str, object]) -> Facilities:
+    pipeline, pending, known, zone = parts.pipeline, parts.pending, own_alarms(site), ZoneInfo(site.tz)
+
+    def silent(sensor: str) -> bool:
+        alarms = (f"silent:{sensor}", source_alarm(site.sensors[sensor].source))
+        return any(alarm in known and pipeline.stands(alarm) for alarm in alarms)
+
+    return Facilities(
+        facilities(site), kept, pending.keep, lambda record: pending.record("events", record, parts.mono_s()), silent,
+        lambda: False, lambda wall_s: datetime.fromtimestamp(wall_s, zone).date().isoformat(), parts.mono_s(),
+    )  # fmt: skip
 
 
 def _claim(site: Site, store: Store, pending: Pending) -> None:
@@ -295,6 +312,7 @@ def _meta(site: Site) -> Json:
     }  # fmt: skip
     more: Json = {"devices": devices} if devices else {}
     more |= {"open": site.open} if site.open else {}
+    more |= {"facilities": _facility_words(site)} if site.facilities else {}
     return more | {
         "cfg": site.cfg, "site": site.id, "gateway": site.gateway, "name": site.name, "region": site.region,
         "tz": site.tz, "lang": site.lang, "sensors": sensors, "alarms": alarms,
@@ -302,4 +320,12 @@ def _meta(site: Site) -> Json:
         "queues": queues,
         "services": {s.name: {"name": s.title, "queue": s.queue} for s in site.services.values()},
         "windows": {w.name: {"name": w.title, "services": w.services} for w in site.windows.values()},
+    }  # fmt: skip
+
+
+def _facility_words(site: Site) -> Json:
+    return {
+        f.name: {"name": f.title, "duty": f.duty, "repair_hours": f.repair_hours, "test_days": f.test_days,
+                 "sensors": [s.id for s in site.sensors.values() if s.facility == f.name]}
+        for f in site.facilities.values()
     }  # fmt: skip

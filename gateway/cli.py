@@ -29,6 +29,9 @@ COMMANDS = {
     "doctor": Command("gateway.doctor", "try every bus, pin, sensor, clock, disk and the broker"),
     "scan-bus": Command("gateway.scan_bus", "which addresses answer on a Modbus line; read-only"),
     "alarm": Command("gateway.alarm", "which alarms stand; acknowledge or reset one at the box"),
+    "facility": Command(
+        "gateway.facility", "the log of doors, lifts, ramps and cords: cases, repairs, tests, as proof"
+    ),
     "db": Command("gateway.db", "look inside the gateway's database"),
     "outbox": Command("gateway.outbox", "what waits for the city, and since when"),
     "contract": Command("gateway.contract_command", "the city's contract for machines: AsyncAPI and JSON Schemas"),

@@ -5,7 +5,7 @@ site_tables.py, site_hall.py   the tables, their keys and defaults
 conditions.py    the sentences of alarms and reactions
 site_lines.py    where each key stands in the text
 site_reader.py   text to tables, collecting mistakes
-site_rules.py, site_devices.py, site_kiosks.py, alarm_rules.py   what must fit between the tables
+site_rules.py, site_devices.py, site_kiosks.py, alarm_rules.py, facility_rules.py   what must fit between the tables
 site_writer.py   the effective settings as text, and their hash
 """
 
@@ -17,9 +17,9 @@ from pathlib import Path
 import msgspec
 
 from drivers.reading import DriverError
-from gateway import alarm_rules, site_devices, site_kiosks, site_rules
+from gateway import alarm_rules, facility_rules, site_devices, site_kiosks, site_rules
 from gateway.conditions import Condition, ConditionError
-from gateway.site_hall import Queue, Service, Window
+from gateway.site_hall import Facility, Queue, Service, Window
 from gateway.site_lines import Lines
 from gateway.site_reader import Mistake, Problem, Reader, quoted
 from gateway.site_tables import (
@@ -46,6 +46,7 @@ __all__ = [
     "ConditionError",
     "ConfigErrors",
     "Device",
+    "Facility",
     "Model",
     "Output",
     "Problem",
@@ -83,6 +84,7 @@ _RULES: tuple[Callable[[SiteFile], Iterator[Mistake]], ...] = (
     site_rules.tls_rules,
     alarm_rules.alarm_rules,
     alarm_rules.reaction_rules,
+    facility_rules.facility_rules,
 )
 
 
@@ -140,6 +142,7 @@ class Site(msgspec.Struct, frozen=True):
     queues: dict[str, Queue]
     services: dict[str, Service]
     windows: dict[str, Window]
+    facilities: dict[str, Facility]
     detectors: dict[str, Model]
 
     def file(self, reference: str) -> Path:
@@ -301,5 +304,6 @@ def _site(file: SiteFile, path: Path) -> Site:
         queues=file.queue,
         services=file.service,
         windows=file.window,
+        facilities=file.facility,
         detectors={f"{c.model} on {c.sensor}": Model(c.model, c.sensor) for c in conditions if c.model},
     )

@@ -66,6 +66,24 @@ class ReactionCause(Struct, kw_only=True):
     why: Annotated[str, Meta(extra_json_schema=known("standing", "returned"))]
 
 
+class FacilityLog(Struct, kw_only=True):
+    """One entry of the log of a facility (the subject): what is true of it from then on; `daily` only says it again.
+
+    A facility is out of service while a case is open. unknown: its sensors were silent, or the gateway was off.
+    """
+
+    value: Annotated[str, Meta(extra_json_schema=known("in-service", "out-of-service", "unknown"))]
+    case: Annotated[Count, Meta(description="of the open case, or the last one; counts the facility's cases")]
+    cause: Annotated[str, Meta(description='of that case: "sensor:<id>", "alarm:<name>", "hand"; empty: there is none')]
+    opened: Annotated[Utc | None, Meta(description="of the open case, or of the one just repaired; null: none")]
+    tested: Annotated[Utc | None, Meta(description="when it was tested last; null: not yet, or the time is unsure")]
+    by: Annotated[str | UnsetType, Meta(description="who did it: a person, or what is named as a cause")] = UNSET
+    note: str | UnsetType = UNSET
+    unwatched_s: Annotated[
+        Some | UnsetType, Meta(description="the gateway was off: so long before this entry the state is unknown")
+    ] = UNSET
+
+
 class OutputChanged(Struct, kw_only=True):
     """An output was driven. It is what the box did, not proof that the valve has moved."""
 
@@ -243,10 +261,13 @@ _TICKET = (
     "reprinted",  # the slip of a ticket was printed again: no new ticket
 )  # fmt: skip
 
+_FACILITY = ("opened", "acknowledged", "repaired", "tested", "unwatched", "watched", "daily")
+
 RECORD_TYPES: dict[str, dict[str, type[Struct]]] = {
     "alarms": {"alarm": Alarm},
     "events": {f"ticket.{what}": Ticket for what in _TICKET}
     | {f"window.{what}": WindowChanged for what in ("opened", "paused", "closed")}
+    | {f"facility.{what}": FacilityLog for what in _FACILITY}
     | {
         "ticket.rated": Rating,
         "output.changed": OutputChanged,

@@ -197,6 +197,16 @@ class MetaWindow(Struct, kw_only=True):
     services: list[str]
 
 
+class MetaFacility(Struct, kw_only=True):
+    """What is kept in order for everybody: `duty` is to mend it within repair_hours and test it each test_days."""
+
+    name: str
+    duty: str
+    repair_hours: Annotated[float, Meta(gt=0)]
+    test_days: Annotated[int, Meta(ge=1)]
+    sensors: list[str]
+
+
 class Dictionary(Struct, kw_only=True):
     """Topic meta, retained: what every name in the packs means. Keep each by its cfg; packs name the one they need."""
 
@@ -215,6 +225,7 @@ class Dictionary(Struct, kw_only=True):
     services: dict[str, MetaService]
     windows: dict[str, MetaWindow]
     devices: Annotated[dict[str, MetaDevice] | UnsetType, Meta(description="left out when there is none")] = UNSET
+    facilities: Annotated[dict[str, MetaFacility] | UnsetType, Meta(description="left out when there is none")] = UNSET
     open: Annotated[str | UnsetType, Meta(description="opening hours, local time: docs/site-file.md")] = UNSET
 
 

@@ -7,10 +7,12 @@ from gateway.box import Box
 from gateway.config import Site
 from gateway.contract import Json, Record
 from gateway.control import Answer
+from gateway.facilities import DEEDS
 from gateway.own_alarms import own_alarms
 
 _POLL_S = 0.05
 _WAIT_MAX_S = 120.0
+WORDS_MAX = 200
 
 
 class Desk:
@@ -24,7 +26,7 @@ class Desk:
     def asks(self) -> dict[str, Answer]:
         return {
             "status": self._status, "probe": self._probe, "seen": self._seen,
-            "acknowledge": self._acknowledge, "reset": self._reset,
+            "acknowledge": self._acknowledge, "reset": self._reset, "facility": self._facility,
         }  # fmt: skip
 
     async def _status(self, _request: Json) -> Json:
@@ -78,6 +80,19 @@ class Desk:
 
     async def _reset(self, request: Json) -> Json:
         return self._alarm(request, self._box.pipeline.reset)
+
+    async def _facility(self, request: Json) -> Json:
+        """{"facilities": where each stands, "lang"} after the deed, one of DEEDS. Raises ValueError."""
+        deed, name, by, note = (str(request.get(word, "")) for word in ("deed", "facility", "by", "note"))
+        if deed not in DEEDS:
+            raise ValueError(f"found deed {deed!r}, expected one of {', '.join(DEEDS)}")
+        if deed != "list" and not 0 < len(by) <= WORDS_MAX:
+            raise ValueError(f"found {by[:60]!r} as who did it, expected a name of 1 to {WORDS_MAX} characters")
+        if len(note) > WORDS_MAX or any(letter < " " for letter in by + note):
+            raise ValueError(
+                f"found a note or name of several lines or too long, expected {WORDS_MAX} characters at most"
+            )
+        return {"facilities": self._box.facility(deed, name, by, note), "lang": self._site.lang}
 
     def _alarm(self, request: Json, deed: Callable[[str], None]) -> Json:
         name = str(request.get("alarm"))

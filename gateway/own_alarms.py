@@ -3,6 +3,7 @@
 from drivers.kinds import KINDS
 from gateway.conditions import SILENT
 from gateway.config import Site
+from gateway.facilities import Facility
 from gateway.site_devices import model_of
 from gateway.upkeep import Care
 
@@ -23,6 +24,17 @@ def cares(site: Site) -> list[Care]:
     ]  # fmt: skip
 
 
+def facilities(site: Site) -> list[Facility]:
+    """What the facility log is kept of, with the sensors that tell of each."""
+    return [
+        Facility(
+            f.name, f.repair_hours * 3600, f.test_days, f.after_s,
+            {s.id: s.kind for s in site.sensors.values() if s.facility == f.name}, tuple(f.alarms),
+        )
+        for f in site.facilities.values()
+    ]  # fmt: skip
+
+
 def own_alarms(site: Site) -> dict[str, tuple[str, str]]:
     """{alarm: (title, condition)}. Every one is of severity high."""
     found = {source_alarm(name): (f"{name} 无声 silent", "silent") for name in (*site.buses, *site.devices)}
@@ -40,4 +52,7 @@ def own_alarms(site: Site) -> dict[str, tuple[str, str]]:
             found[f"silent:{care.sensor}"] = (f"{name} 无声 silent", "silent")
         if care.test_days:
             found[f"untested:{care.sensor}"] = (f"{name} 逾期未测试 not tested", "untested")
+    for facility in site.facilities.values():
+        found[f"repair-overdue:{facility.name}"] = (f"{facility.title} 逾期未修复 repair overdue", "repair-overdue")
+        found[f"test-overdue:{facility.name}"] = (f"{facility.title} 逾期未测试 test overdue", "test-overdue")
     return found

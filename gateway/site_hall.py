@@ -1,10 +1,23 @@
-"""Of a site file: what the hall is, its queues, services and windows."""
+"""Of a site file: what the hall is, its queues, services and windows, and what must be kept in order for everybody."""
 
 from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from gateway.site_types import KEY, Label, LabelForm, Minutes, Name, Share, Table, Terminal, Title
+from gateway.site_types import (
+    KEY,
+    Days,
+    Label,
+    LabelForm,
+    Minutes,
+    Name,
+    RepairHours,
+    Seconds,
+    Share,
+    Table,
+    Terminal,
+    Title,
+)
 
 
 class Numbers(Table, frozen=True):
@@ -48,3 +61,18 @@ class Window(Table, frozen=True, rename={"name": "key", "title": "name"}):
     title: Title = ""
     calls: Terminal = ""
     rating: Terminal = ""
+
+
+class Facility(Table, frozen=True, rename={"name": "key", "title": "name"}):
+    """A door, lift, ramp, cord, hearing loop or toilet. duty: who is to mend it, within repair_hours.
+
+    after_s: so long a sensor must say that it is out of order; alarms: while one stands, it is.
+    """
+
+    name: Annotated[str, KEY]
+    title: Title
+    duty: Title
+    repair_hours: RepairHours = 24.0
+    test_days: Days = 35
+    after_s: Seconds = 60.0
+    alarms: Annotated[list[Name], Meta(description="a list of alarms", extra={"example": '["lift-jam"]'})] = []

@@ -12,7 +12,7 @@ from msgspec import Meta
 
 from drivers.kinds import KINDS
 from gateway.conditions import Condition, Do, When
-from gateway.site_hall import Queue, Service, Window
+from gateway.site_hall import Facility, Queue, Service, Window
 from gateway.site_types import (
     KEY,
     Address,
@@ -189,10 +189,11 @@ class Sensor(Table, frozen=True, rename={"id": "key", "point": "from"}):
     on_s, off_s: debounce of a pin. latch: stays active until reset on the spot.
     stuck_s: active, or the very same number, for so long is an alarm.
     valid: readings outside (low, high) are marked as faults. test_days: to be tried at least that often.
+    facility: whose state it tells.
     report: a node's readings are each reported (every_s = 0) unless the site file says otherwise.
     """
 
-    NOT_YET = frozenset({"show", "dial", "facility", "replaces"})
+    NOT_YET = frozenset({"show", "dial", "replaces"})
     id: Annotated[str, KEY]
     point: Point
     kind: KindName = ""
@@ -206,6 +207,7 @@ class Sensor(Table, frozen=True, rename={"id": "key", "point": "from"}):
     valid: Limits | None = None
     report: Report = NOT_GIVEN
     test_days: Days | None = None
+    facility: Name | None = None
 
     @property
     def unit(self) -> str:
@@ -332,7 +334,7 @@ class Tls(Table, frozen=True):
 class SiteFile(Table, frozen=True):
     """The whole file, table by table."""
 
-    NOT_YET = frozenset({"extends", "facility", "profile", "page", "test", "detector"})
+    NOT_YET = frozenset({"extends", "profile", "page", "test", "detector"})
     schema: Annotated[Literal[1], Meta(extra={"example": "1"})]
     site: Place
     uplink: Uplink
@@ -347,5 +349,6 @@ class SiteFile(Table, frozen=True):
     queue: dict[Name, Queue] = {}
     service: dict[Label, Service] = {}
     window: dict[Label, Window] = {}
+    facility: dict[Name, Facility] = {}
     store: Store = Store()
     tls: Tls | None = None

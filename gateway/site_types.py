@@ -205,6 +205,7 @@ Milliseconds = Annotated[
 KeepAlive = Annotated[int, Meta(ge=1, le=65535, description="whole seconds, 1 to 65535", extra={"example": "50"})]
 Minutes = Annotated[float, Meta(gt=0, le=1440, description="minutes, above 0, 1440 at most", extra={"example": "15"})]
 Days = Annotated[int, Meta(ge=1, le=3660, description="whole days, 1 to 3660", extra={"example": "7"})]
+RepairHours = Annotated[float, Meta(gt=0, le=8760, description="hours, above 0, 8760 at most", extra={"example": "24"})]
 Times = Annotated[int, Meta(ge=1, le=1000, description="a whole number, 1 to 1000", extra={"example": "2"})]
 InFlight = Annotated[
     int, Meta(ge=1, le=1000, description="a whole number of messages, 1 to 1000", extra={"example": "16"})

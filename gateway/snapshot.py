@@ -16,6 +16,7 @@ from msgspec import Meta
 from gateway.alarms import Kept
 from gateway.around import KEEP as AROUND
 from gateway.contract import Json
+from gateway.home import OWNER  # whose box it is, its own site file says
 
 PART_BYTES_MAX = 40_000
 FILE_BYTES_MAX = 50_000_000
@@ -53,7 +54,7 @@ def parts(kept: Mapping[str, object]) -> list[Json]:
     """The `data` of each record. kept: all that the store keeps, by key."""
     chunks: list[dict[str, object]] = [{}]
     size = 0
-    for key in sorted(key for key in kept if not key.startswith(_NOT_TOLD)):
+    for key in sorted(key for key in kept if not key.startswith(_NOT_TOLD) and key != OWNER):
         size += len(msgspec.json.encode({key: kept[key]}))
         if size > PART_BYTES_MAX and chunks[-1]:
             chunks.append({})
@@ -79,7 +80,7 @@ def read(path: Path) -> tuple[dict[str, Any], str, str]:
     wanted = events[0].data.parts
     if missing := set(range(1, wanted + 1)) - {event.data.part for event in events}:
         raise SnapshotError(f"{path}: found no part {min(missing)}, expected parts 1 to {wanted}; {do}")
-    keep = {key: value for event in events for key, value in event.data.keep.items()}
+    keep = {key: value for event in events for key, value in event.data.keep.items() if key != OWNER}
     _check(path, keep)
     return keep, events[0].source, events[0].time
 

@@ -13,6 +13,7 @@ LANGUAGES = ("zh-CN", "en")
 _LPM_PER_M3S = 60_000
 
 _FILE = Path(__file__).with_name("words.json")
+REPORT_WORDS = Path(__file__).with_name("report_words.json")  # of the facility log and the reports
 
 
 class Words:

@@ -39,6 +39,8 @@ NOT_ON_A_GOOD_DAY = {"disk.trouble", "disk.well", "pack.rejected"}  # tests/test
 NOT_ON_A_GOOD_DAY |= {"meter.swapped", "settings.changed"}  # tests/test_meters.py and test_modbus.py
 NOT_ON_A_GOOD_DAY |= {"ticket.reprinted"}  # only an overheard printer makes it: tests/test_overheard.py
 
+NOT_ON_A_GOOD_DAY |= {"facility.watched", "facility.unwatched"}  # tests/test_facilities.py
+
 
 def mono_ms() -> int:
     return int(time.monotonic() * 1000)
@@ -140,9 +142,12 @@ def heard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Heard]:
         ear.subscribe(["linli/#"])
         until(lambda: ear.ready and city.city.listening.is_set())
         speak(site)
-        until(lambda: site.all_durable)
+        until(lambda: site.all_durable and (site.state / "linli.sock").exists())
         site.ask(ask="acknowledge", alarm="cord")
         site.ask(ask="reset", alarm="cord")
+        for deed in ("open", "ack", "repaired", "tested"):
+            site.ask(ask="facility", deed=deed, facility="toilet-f2", by="王师傅", note="拉绳脱落")
+        until(lambda: site.ask(ask="facility", deed="list")["facilities"]["toilet-f1"]["state"] != "unknown")
         assert site.ask(ask="probe")["acked"]
         site.process.send_signal(signal.SIGTERM)
         until(lambda: site.process.poll() is not None)

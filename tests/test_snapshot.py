@@ -142,3 +142,11 @@ def test_what_is_forgotten_is_not_told(tmp_path):
     pending.keep("output:valve", None)
     pending.keep("pulses:main", 17)
     assert [part["keep"] for part in snapshot.parts(pending.kept)] == [{"pulses:main": 17}]
+
+
+def test_whose_box_it_was_is_not_told_and_not_taken_back(tmp_path):
+    [part] = snapshot.parts({"site": "demo-centre", "pulses:main": 17})
+    assert part["keep"] == {"pulses:main": 17}
+    told = {"type": "linli.snapshot.v1", "source": "linli/demo", "monoms": 1, "data": part | {"keep": {"site": "x"}}}
+    (tmp_path / "snapshot.json").write_text(json.dumps([told]))
+    assert snapshot.read(tmp_path / "snapshot.json")[0] == {}
