@@ -98,7 +98,7 @@ def test_events_at_their_natural_rate_cost_so_much_a_commit(tmp_path, disk):
     print(f"bytes of 10 minutes = {a:.0f} + {b:.0f} x commits, of {points}")
     assert points[-1][0] > 350  # each ticket is a commit of its own
     # pages of 1 KiB with a frame's 24 B: the pack, its parents' rightmost, heads, mark, acks; the checkpoint's share
-    assert b <= 7 * (PAGE_BYTES + 24)
+    assert b <= 6 * (PAGE_BYTES + 24)
     for commits, written_b in points:
         assert abs(a + b * commits - written_b) <= 0.1 * written_b  # so a line is what it is
 
@@ -118,7 +118,20 @@ def test_packs_of_readings_cost_so_much_a_commit_besides_their_bytes(tmp_path):
     b, a = statistics.linear_regression(*zip(*points, strict=True))
     print(f"bytes of 12,000 readings = {a:.0f} + {b:.0f} x commits, of {points}")
     # log and database: half a page of each of three packs, their parents, heads, mark, acks, minutes
-    assert b <= 11 * (PAGE_BYTES + 24)
+    assert b <= 10 * (PAGE_BYTES + 24)
+
+
+def test_samples_and_health_take_the_commits_of_the_nodes_readings_and_none_of_their_own(tmp_path, disk):
+    """One node's readings each 10 s, raw samples and the minutes' means of another each 30 s, health each minute."""
+    with CostRig(site(tmp_path, sampled=20), tmp_path / "state", disk.name, step_s=0.1) as rig:
+        Readings(rig, 10.0)
+        Readings(rig, 10.0, "n2", 20)
+        rig.go(WARM_S)
+        spent, written_b, _ = price(rig, disk, 600.0)
+        rows = rig.store.history._db.execute("SELECT count(*) FROM raw").fetchone()[0]
+    print(f"{spent.commits} commits, {written_b} B, {rows} rows of raw samples")
+    assert spent.commits <= 600 / 10 + 1
+    assert rows >= 600 / 30
 
 
 def test_what_the_disk_counts_is_what_the_kernel_says_was_written(tmp_path):
