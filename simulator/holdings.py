@@ -14,7 +14,7 @@ from drivers.reading import Value
 from gateway.contract import STREAMS, Label, Topics, event_records, pack_payload
 from gateway.packs import open_records, reading_records
 from gateway.reader import Reader, Row
-from gateway.schema import pack_name
+from gateway.schema import pack_id, pack_name
 from simulator.ledger import Ledger
 from simulator.night_devices import Src
 from simulator.spans import Spans
@@ -183,6 +183,7 @@ class Holdings:
         self._rows: dict[int, tuple[Row, Name]] = {}
         self._reader: Reader | None = None
         self._version = -1
+        self._may_have_gone = False
         self._ledger_row = 0
 
     def absent(self, sources: set[Src]) -> set[Src]:
@@ -211,7 +212,7 @@ class Holdings:
                 self._rows[row_id] = (row, name)
             else:
                 self._remove(name)
-        self.read_disk()
+        self.read_disk(everything=True)
         for name, pack in self.disk.packs.items():
             if name in self.gone and self.gone[name].crc != pack.crc:
                 self.changed.append(f"{name} on the disk")
@@ -226,18 +227,21 @@ class Holdings:
         assert row
         return row
 
-    def read_disk(self) -> None:
-        """To be called after each commit, so that nothing comes and goes unseen."""
+    def read_disk(self, *, everything: bool = False) -> None:
+        """To be called after each commit, so that nothing comes unseen. everything: look, too, what has gone."""
         reader = self._reader
         if reader is None:
             return
         version = reader._db.execute("PRAGMA data_version").fetchone()[0]
-        if version == self._version:
+        if version == self._version and not (everything and self._may_have_gone):
             return
-        self._version = version
-        ids = {row[0] for row in reader._db.execute("SELECT id FROM packs").fetchall()}
-        for row_id in sorted(self._rows.keys() - ids):
-            self._remove(self._rows.pop(row_id)[1])
+        self._version, self._may_have_gone = version, not everything
+        if everything:
+            ids = {row[0] for row in reader._db.execute("SELECT id FROM packs").fetchall()}
+            for row_id in sorted(self._rows.keys() - ids):
+                self._remove(self._rows.pop(row_id)[1])
+        else:
+            ids = set(self._new_ids(reader))
         for row_id in sorted(ids - self._rows.keys()):
             if pack_name(row_id)[0] not in reader._names:
                 reader._names = reader.epochs()
@@ -248,6 +252,13 @@ class Holdings:
         self._read_journal(reader)
         epochs = reader.epochs()
         self.heads = {(epochs[no], stream): said for (no, stream), said in reader.streams().items()}
+
+    def _new_ids(self, reader: Reader) -> Iterator[int]:
+        epochs = reader.epochs()
+        for (no, stream), (head, _) in reader.streams().items():
+            before, _ = self.heads.get((epochs[no], stream), (0, 0))
+            span = (pack_id(no, stream, before), pack_id(no, stream, head))
+            yield from (row[0] for row in reader._db.execute("SELECT id FROM packs WHERE id > ? AND id <= ?", span))
 
     def _remove(self, name: Name) -> None:
         pack = self.gone[name] = self.disk.remove(name)

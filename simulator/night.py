@@ -27,7 +27,7 @@ from gateway.wire import Listener, Will
 from simulator import promises
 from simulator.holdings import Holdings
 from simulator.night_card import Card
-from simulator.night_devices import NightDevice, NightKiosk, NightNode, Src, Truth
+from simulator.night_devices import STEP_S, NightDevice, NightKiosk, NightNode, Src, Truth
 from simulator.night_faults import Faults, Trouble
 from simulator.night_ground import EPOCH_S, Cable, CableEnd, NightClock, NightPins, NightStorage, NightUplink
 from simulator.virtual_broker import VirtualBroker, VirtualCity, VirtualWire
@@ -37,7 +37,6 @@ CALM_MAX_S = 300.0
 _FIGURES = {"process": {"rss_mib": 0.0, "cpu_s": 0.0, "threads": 1, "files": 0, "written_b": 0},
             "disk": {"db_mib": 0.0, "free_mib": 1000}}  # fmt: skip
 RESTART_S = 1.0
-NARROW_SHARE = 0.25  # of nights, on a disk budget of a few dozen pages
 DIARY = ("fault", "mended", "start", "end", "no start", "power is off", "calm")
 
 
@@ -61,6 +60,26 @@ class Place(NamedTuple):
     template: Path
 
 
+class Pace(NamedTuple):
+    """look_s: between two times that the promises are asked. step_s: of the devices. rest_s: see Process.
+
+    rates_per_s: facts of a device, one of them. between, lasts: how much rarer and longer the faults are than in a
+    night. rope_s: from one change of the rope to the next. lag_packs: what may be confirmed only by the next commit.
+    """
+
+    look_s: float = 1.0
+    step_s: float = STEP_S
+    rest_s: float = 0.0
+    rates_per_s: tuple[float, ...] = (0.3, 1.0, 4.0)
+    between: float = 1.0
+    lasts: float = 1.0
+    rope_s: tuple[float, float] = (3.0, 20.0)
+    lag_packs: int = 0
+
+
+A_NIGHT = Pace()
+
+
 class Life:
     """One run of the gateway's program, from its start to its end."""
 
@@ -79,10 +98,11 @@ class Life:
 class Night:
     ROPE, VALVE, STROBE = 17, 5, 27  # the pins of simulator/sites/night.toml
     EPOCH_S = EPOCH_S
+    NARROW_SHARE = 0.25  # of nights, on a disk budget of a few dozen pages
 
     def __init__(
         self, seed: int, place: Place, folder: Path, faulty_s: float | None = None,
-        trouble: Callable[["Night"], Trouble] = Faults,
+        trouble: Callable[["Night"], Trouble] = Faults, pace: Pace = A_NIGHT,
     ) -> None:  # fmt: skip
         """faulty_s: how long things fail, None for what the seed says. trouble: what fails; made before the start."""
         self.seed = seed
@@ -94,7 +114,8 @@ class Night:
         self.gives_up = False  # whether room was ever so short that the gateway may give something up
         self.life: Life | None = None
         self._trouble = trouble
-        self.faulty_s = faulty_s or self.dice.uniform(15.0, 45.0)
+        self.pace = pace
+        self.faulty_s = faulty_s or self.dice.uniform(10.0, 35.0)
         self.did: Counter[str] = Counter()
         self.problems: list[str] = []
         self._diary: list[str] = []
@@ -108,7 +129,7 @@ class Night:
         loop, dice = self.loop, self.dice
         state = self._folder / "state"
         state.mkdir()
-        self.gives_up = dice.random() < NARROW_SHARE
+        self.gives_up = dice.random() < self.NARROW_SHARE
         shutil.copy(self.place.template / ("narrow.db" if self.gives_up else DATABASE), state / DATABASE)
         os.link(self.place.template / "ballast", state / "ballast")
         gateway = self.place.site.gateway
@@ -127,11 +148,12 @@ class Night:
             NightKiosk("k1", self.cables["k1"], *shared),
         ]
         for device in self.devices:
-            device.rate_per_s = dice.choice((0.3, 1.0, 4.0))
+            device.rate_per_s, device.step_s = dice.choice(self.pace.rates_per_s), self.pace.step_s
         for cable in self.cables.values():
             cable.delay_s = dice.choice((0.0, 0.005, 0.05))
         self.card.slowness_s = dice.choice((0.005, 0.05, 0.3))
         self.broker.receive_max = dice.choice((1, 4, 20, 65_535))
+        self.city.looks_s = max(1.0, self.pace.rest_s)
         self.city.committed = lambda: self.holdings.read_ledger(self.city.ledger)
         self.city.fell_back = self.holdings.ledger_fell_back
 
@@ -143,7 +165,7 @@ class Night:
             return
         home = Home(self._folder / "state")
         delay_s = self.dice.choice((0.0, 0.0, 0.003, 0.05))
-        process = self._process = Process(self.loop, lambda: self.dice.random() * delay_s)
+        process = self._process = Process(self.loop, lambda: self.dice.random() * delay_s, self.pace.rest_s)
 
         def wire(will: Will, listener: Listener, ring: Callable[[], None]) -> VirtualWire:
             return VirtualWire(self.broker, will, listener, ring)
@@ -164,6 +186,7 @@ class Night:
             return
         self.life = Life(process, box, home, self.loop.time())
         self.boots[self.life.boot] = self.clock.true_s(0.0)
+        process.before_each = partial(self.life.storage.look, self.life.pending)
         box.start()
         self.holdings.moved(home.database)
         self.note("start", self.life.boot, box.epoch)
@@ -232,14 +255,14 @@ class Night:
         self.problems += [f"at {self.loop.time():.3f} s: {text}" for text in found]
 
     def _rope(self) -> None:
-        self.loop.call_later(self.dice.uniform(3.0, 20.0), self._rope)
+        self.loop.call_later(self.dice.uniform(*self.pace.rope_s), self._rope)
         self.pins.set(self.ROPE, not self.pins.pin(self.ROPE).state)
         self.rope_since_s = self.loop.time()
         self.note("rope", self.pins.pin(self.ROPE).state)
 
     def _look(self) -> None:
-        if self.life and not self.life.pending.records:
-            self.life.storage.put_s = self.loop.time()
+        if self.powered:
+            self.holdings.read_disk(everything=True)
         self._say(promises.always(self))
         if self.loop.errors:
             self._say(self.loop.errors)
@@ -265,7 +288,7 @@ class Night:
         trouble.begin()
         try:
             while self.loop.time() < self.faulty_s and not self.problems:
-                await asyncio.sleep(1.0)
+                await asyncio.sleep(self.pace.look_s)
                 self._look()
             trouble.end()
             await self._calm()

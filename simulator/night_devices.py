@@ -44,6 +44,7 @@ class NightDevice:
         self._truths = truths
         self._told = told
         self.rate_per_s = 1.0
+        self.step_s = STEP_S
         self.boot = 0
         self.quiet = False
         self.given_up: set[Src] = set()  # nobody may count on them: gone with the device, or with a full ring
@@ -73,9 +74,9 @@ class NightDevice:
         return round(self._loop.time() * 1000)
 
     def _step(self) -> None:
-        self._loop.call_later(STEP_S, self._step)
+        self._loop.call_later(self.step_s, self._step)
         if not self.quiet:
-            facts = int(self.rate_per_s * STEP_S + self._dice.random())
+            facts = int(self.rate_per_s * self.step_s + self._dice.random())
             for _ in range(facts):
                 self.produce()
         if out := self.side.outgoing(BYTES_A_STEP):

@@ -68,7 +68,7 @@ class Faults:
         self._copy_city()
 
     def _later(self, what: Callable[[], None]) -> None:
-        self._loop.call_later(self._dice.uniform(*EVERY_S), what)
+        self._loop.call_later(self._dice.uniform(*EVERY_S) * self._night.pace.between, what)
 
     def _strike(self) -> None:
         if not self._on:
@@ -88,7 +88,7 @@ class Faults:
         self._night.did[name] += 1
         self._night.note("fault", name)
         self._undo[part] = undo
-        lasts_s = self._dice.choice((0.3, 2.0, 6.0, 20.0)) * self._dice.random()
+        lasts_s = self._dice.choice((0.3, 2.0, 6.0, 20.0)) * self._dice.random() * self._night.pace.lasts
         if self._night.gives_up and part in ("broker", "city"):
             lasts_s += LONG_S  # so that the room does not last
         self._loop.call_later(lasts_s, self._mend, part, undo)
@@ -211,7 +211,7 @@ class Faults:
 
     def _copy_city(self) -> None:
         if self._on:
-            self._loop.call_later(self._dice.uniform(5.0, 40.0), self._copy_city)
+            self._loop.call_later(self._dice.uniform(5.0, 40.0) * self._night.pace.lasts, self._copy_city)
             self._night.city.copy()
 
     def _city_restored(self) -> Undo:

@@ -12,7 +12,7 @@ from typing import Any
 
 from gateway.clock import UNSURE, Belief, SystemClock
 from gateway.link import Link
-from gateway.pending import Confirm, Work
+from gateway.pending import Confirm, Pending, Work
 from gateway.storage import Broken, Storage
 from gateway.uplink import Uplink
 from gateway.wire import Listener, Will, Wire
@@ -260,19 +260,27 @@ class NightStorage(Storage):
         self._told = committed
         self._timer: asyncio.TimerHandle | None = None
         self._at_s = 0.0
-        self.put_s = process.time()  # when something last came, or was last seen not to wait
+        self.put_s = process.time()  # when something was last handed over, or was seen not to wait
+        self.counted_s = self.put_s  # the same for what numbered sources said
         self._over: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
 
     def start(self) -> None:
-        self._later(IDLE_S)
+        self._later(self._process.rested(IDLE_S))
 
     def put(self, item: Work | Confirm | Broken | None) -> None:
         self._queue.put(item)
         if isinstance(item, Work):
-            self.put_s = self._process.time()
+            self.put_s = self.counted_s = self._process.time()
         done_s = self._card.commit_s()
         if self._timer and not self._attempts and self._process.time() + done_s < self._at_s:
             self._later(done_s)
+
+    def look(self, pending: Pending) -> None:
+        """To be called before anything can begin to wait."""
+        if not pending.records:
+            self.put_s = self._process.time()
+        if not pending.has_marks:
+            self.counted_s = self._process.time()
 
     async def close(self, timeout_s: float) -> bool:  # type: ignore[override]
         self.put(None)
@@ -295,7 +303,7 @@ class NightStorage(Storage):
         except Exception as error:
             self.failed(error)
             raise
-        more_s = self._card.commit_s() if not self._queue.empty() else IDLE_S
+        more_s = self._card.commit_s() if not self._queue.empty() else self._process.rested(IDLE_S)
         self._later(rest_s or more_s)
 
 
@@ -344,7 +352,7 @@ class NightUplink(Uplink):
         except Exception as error:
             self.fault = error
             raise
-        self._timer = self._process.call_later(rest_s, self._step)
+        self._timer = self._process.call_later(self._process.rested(rest_s), self._step)
 
 
 async def _within(over: "asyncio.Future[bool]", timeout_s: float) -> bool:

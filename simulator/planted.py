@@ -10,7 +10,7 @@ The product knows nothing of this file: it takes the place of `linli` and change
 
 Those and these are known to `linli nights`, which needs no process of its own for them:
 
-    wall-for-a-wait      what waits for a commit is due by the wall
+    wall-for-a-wait      the uplink's back-off ends by the wall
     gap-forgotten        what the disk budget gives up is named nowhere
     mark-apart           how far a source is, is committed before what it said
     marks-forgotten      a source is believed when it says again, after a restart, what was durable already
@@ -39,7 +39,7 @@ from gateway.clock import sleep_s
 from gateway.contract import STREAMS
 from gateway.courier import Courier, Parcel
 from gateway.numbers import Numbers
-from gateway.pending import Confirm, Pending, Work
+from gateway.pending import Confirm, Work
 from gateway.pipeline import Pipeline
 from gateway.schema import pack_id, pack_name
 from gateway.session import Session
@@ -120,19 +120,13 @@ def synchronous_normal() -> None:
 
 
 def wall_for_a_wait() -> None:
-    def by_the_wall(name: str, at: int) -> None:
-        method = getattr(Pending, name)
+    init = Uplink.__init__
 
-        def shifted(pending: Any, *args: Any, **named: Any) -> Any:
-            clock = pending._label.__self__._clock
-            moved = list(args)
-            moved[at] += clock.wall_s() - clock.mono_s()
-            return method(pending, *moved, **named)
+    def by_the_wall(uplink: Any, *args: Any, **named: Any) -> None:
+        init(uplink, *args, **named)  # whose session goes on by the monotonic clock
+        uplink._mono_s = uplink._mono_s.__self__.wall_s
 
-        setattr(Pending, name, shifted)
-
-    for name, at in (("reading", -1), ("run", -1), ("record", -1), ("hurry", 0), ("due_in_s", 0), ("take", 0)):
-        by_the_wall(name, at)
+    Uplink.__init__ = by_the_wall
 
 
 def gap_forgotten() -> None:

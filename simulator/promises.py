@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 TIME_S = 1.0  # how far a stamp may be off
 OUTPUT_S = 2.0  # from the rope to the output: 0.5 s of debounce, and room for a tick
 WAITING_MAX = 101_000  # the box's bound on what waits for the disk, and one hand-over
-HANDED_OVER_S = 12.0  # simulator/sites/night.toml: commit_every_s = 10
+HANDED_OVER_S = 0.5  # beyond commit_every_s or node_commit_ms
 EXAMPLES_MAX = 5
 
 Promise = Callable[["Night"], Iterable[str]]
@@ -106,7 +106,8 @@ def _judged(night: "Night", name: Name, found: Found) -> Iterator[str]:
 def outputs_follow_the_rope(night: "Night") -> Iterator[str]:
     """P3: whatever disk and city do. The strobe is on while it is wet, the valve stays closed from then on."""
     life, now_s = night.life, night.loop.time()
-    if life is None or life.stopping or now_s - max(life.since_s, night.rope_since_s) < OUTPUT_S:
+    patience_s = OUTPUT_S + 2 * night.pace.rest_s
+    if life is None or life.stopping or now_s - max(life.since_s, night.rope_since_s) < patience_s:
         return
     wet = not night.pins.pin(night.ROPE).state
     if bool(night.pins.pin(night.STROBE).state) != wet:
@@ -124,11 +125,17 @@ def every_queue_is_bounded(night: "Night") -> Iterator[str]:
 
 
 def what_is_due_is_handed_over(night: "Night") -> Iterator[str]:
-    """Whatever the wall says."""
-    if (life := night.life) and not life.stopping and life.pending.records:
-        waited_s = night.loop.time() - life.storage.put_s
-        if waited_s > HANDED_OVER_S:
-            yield f"{life.pending.records} records wait, and nothing was handed to the storage for {waited_s:.1f} s"
+    """Whatever the wall says. What numbered sources said waits for its own, shorter interval."""
+    life, store = night.life, night.place.site.store
+    if life is None or life.stopping:
+        return
+    now_s, patience_s = night.loop.time(), HANDED_OVER_S + 3 * night.pace.rest_s
+    waited_s = now_s - life.storage.put_s
+    if life.pending.records and waited_s > store.commit_every_s + patience_s:
+        yield f"{life.pending.records} records wait, and nothing was handed to the storage for {waited_s:.1f} s"
+    waited_s = now_s - life.storage.counted_s
+    if life.pending.has_marks and waited_s > store.node_commit_ms / 1000 + patience_s:
+        yield f"sources wait for {waited_s:.1f} s until what they said is handed to the storage"
 
 
 def waits_are_never_negative(night: "Night") -> Iterator[str]:
@@ -179,7 +186,7 @@ def the_store_has_drained(night: "Night") -> Iterator[str]:
         if not device.settled:
             yield f"{device.name} still holds {device.side.undurable} facts"
     for (epoch, stream), (head, acked) in held.heads.items():
-        if stream != "health" and acked < head:
+        if stream != "health" and acked < head - night.pace.lag_packs:
             yield f"{stream} of epoch {epoch}: {head} packs, the city is known to hold {acked}"
 
 

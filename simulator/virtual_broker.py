@@ -233,6 +233,7 @@ class VirtualCity:
         self._copies = 0
         self.ledger = Ledger(self._path)
         self.up = True
+        self.looks_s = 1.0
         self.committed: Callable[[], None] = lambda: None
         self.fell_back: Callable[[], None] = lambda: None
         self._taken = 0  # of the broker's queue, not yet settled
@@ -242,7 +243,7 @@ class VirtualCity:
         self._every_second()
 
     def _every_second(self) -> None:
-        self._loop.call_later(1.0, self._every_second)
+        self._loop.call_later(self.looks_s, self._every_second)
         self._hear()
         self._answer()
 

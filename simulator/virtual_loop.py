@@ -64,14 +64,19 @@ class Files:
 class Process:
     """The part of an event loop that a gateway uses, until `die`. threadsafe_delay_s: until another thread is heard."""
 
-    def __init__(self, loop: VirtualLoop, threadsafe_delay_s: Callable[[], float] = lambda: 0.0) -> None:
+    def __init__(
+        self, loop: VirtualLoop, threadsafe_delay_s: Callable[[], float] = lambda: 0.0, rest_s: float = 0.0
+    ) -> None:
+        """rest_s: how long, at least, whoever has nothing to do rests, where half a second or more was asked for."""
         self._loop = loop
         self._delay_s = threadsafe_delay_s
+        self._rest_s = rest_s
         self._inbox: deque[tuple[Callback, tuple[object, ...]]] = deque()  # from other threads, in their order
         self._heard_s = 0.0  # when the last of it is heard
         self.alive = True
         self.files = Files()
         self.shortest_wait_s = 0.0
+        self.before_each: Callable[[], None] = lambda: None  # called before each callback
 
     def die(self) -> None:
         self.alive = False
@@ -82,6 +87,7 @@ class Process:
 
     def _run(self, callback: Callback, *args: object) -> None:
         if self.alive:
+            self.before_each()
             callback(*args)
 
     def call_soon(self, callback: Callback, *args: object) -> asyncio.Handle:
@@ -90,6 +96,9 @@ class Process:
     def call_later(self, delay_s: float, callback: Callback, *args: object) -> asyncio.TimerHandle:
         self.shortest_wait_s = min(self.shortest_wait_s, delay_s)
         return self._loop.call_later(delay_s, self._run, callback, *args)
+
+    def rested(self, rest_s: float) -> float:
+        return max(rest_s, self._rest_s) if rest_s >= 0.5 else rest_s
 
     def call_soon_threadsafe(self, callback: Callback, *args: object) -> asyncio.Handle:
         self._heard_s = max(self._heard_s, self._loop.time() + self._delay_s())
