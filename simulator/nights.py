@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from contextlib import closing, contextmanager
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from gateway.contract import Json
 from gateway.home import DATABASE
 from gateway.salvage import Aside
 from gateway.schema import connect, ensure
+from simulator.month import DAYS, play_month
 from simulator.night import Night, Outcome, Place
 from simulator.planted import NIGHT_PLANTS
 
@@ -43,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--count", type=_whole, default=COUNT, metavar="N", help="nights (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=1, metavar="K", help="of the first night (default: %(default)s)")
     parser.add_argument("--minutes", type=float, metavar="M", help="how long things fail (default: the seed says it)")
+    parser.add_argument("--month", action="store_true", help="one month instead, at a natural pace (or --minutes)")
     parser.add_argument("--plant", choices=NIGHT_PLANTS, help="put this bug into the gateway: it must be found")
     parser.add_argument("--json", type=Path, metavar="FILE", help="what was done and found, as one JSON object")
 
@@ -59,14 +62,14 @@ def run(args: argparse.Namespace) -> int:
     clock = SystemClock()
     began_s = clock.mono_s()
     tally = Tally()
-    for outcome in nights(range(args.seed, args.seed + args.count), args.minutes, args.plant or ""):
+    for outcome in _played(args):
         tally.add(outcome)
         if tally.count % TOLD_EVERY == 0:
             print(f"{clock.mono_s() - began_s:6.0f} s  {tally.count} nights, {len(tally.failed)} failed", flush=True)
     for outcome in tally.failed:
         print(f"seed {outcome.seed}: " + "\n    ".join(outcome.problems))
         print(f"    the same again: {replay(args, outcome.seed)}")
-    if args.count == 1:
+    if args.count == 1 and not args.month:
         print("\n".join(outcome.diary))
     print(tally.text(clock.mono_s() - began_s))
     if args.json:
@@ -75,9 +78,22 @@ def run(args: argparse.Namespace) -> int:
     return FAILED if tally.failed else GOOD
 
 
+def _played(args: argparse.Namespace) -> Iterator[Outcome]:
+    if not args.month:
+        yield from nights(range(args.seed, args.seed + args.count), args.minutes, args.plant or "")
+        return
+    args.count = 1
+    _prepared(args.plant or "")
+    with theatre() as place:
+        folder = place.template.parent / "month"
+        folder.mkdir()
+        days = args.minutes / 1440 if args.minutes else DAYS
+        yield play_month(args.seed, place, folder, days, partial(print, flush=True))
+
+
 def replay(args: argparse.Namespace, seed: int, count: int = 1) -> str:
     """The command that does the same again."""
-    words = ["linli", "nights", f"--seed {seed}", f"--count {count}"]
+    words = ["linli", "nights", f"--seed {seed}", "--month" if args.month else f"--count {count}"]
     words += [f"--minutes {args.minutes:g}"] if args.minutes else []
     words += [f"--plant {args.plant}"] if args.plant else []
     return " ".join(words)

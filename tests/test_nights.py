@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from simulator import nights
+from gateway.pending import Pending
+from simulator import month, nights
 from simulator.planted import NIGHT_PLANTS
 
 ROOT = Path(__file__).parents[1]
@@ -62,7 +63,7 @@ SAYS = {
     "delete-before-ack": (DURABLE, "numbers_have_no_holes", "has not arrived"),
     "number-from-memory": (DURABLE, CHANGED, "has not arrived"),
     "synchronous-normal": (DURABLE, CHANGED, "no_fact_is_held_twice"),
-    "wall-for-a-wait": ("what_is_due_is_handed_over",),
+    "wall-for-a-wait": ("has not arrived", "the_store_has_drained"),
     "gap-forgotten": (DURABLE, "numbers_have_no_holes"),
     "mark-apart": (DURABLE,),
     "marks-forgotten": ("no_fact_is_held_twice",),
@@ -83,6 +84,36 @@ def test_a_planted_bug_is_found_within_two_hundred_nights(plant: str, tmp_path: 
     for seed, problems in said["failed"].items():
         assert f"the same again: linli nights --seed {seed} --count 1 --plant {plant}" in out
         assert any(word in problem for word in SAYS[plant] for problem in problems), out
+
+
+def test_a_night_in_which_nothing_is_ever_due_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Pending, "due_in_s", lambda pending, now_s: None)
+    with nights.theatre() as place:
+        problems = nights.play(1, place).problems
+    assert any("what_is_due_is_handed_over: " in problem and "sources wait for" in problem for problem in problems)
+
+
+@pytest.mark.slow
+def test_a_day_and_a_half_at_a_natural_pace_goes_well_and_says_how_large_the_store_is(tmp_path: Path) -> None:
+    code, out, said = run(tmp_path, "--month", "--minutes", "2160", "--seed", "2")
+    assert code == 0, out
+    assert "day  1: " in out
+    assert said["facts"] > 1000
+    assert said["command"] == "linli nights --seed 2 --month --minutes 2160"
+
+
+def test_a_month_in_which_the_store_grows_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The city is heard of nowhere, so nothing is ever confirmed, and nothing is ever pruned."""
+    monkeypatch.setattr(month, "GROWN_BY_DAY", 1)
+    monkeypatch.setattr(month, "DAY_S", 200.0)
+    monkeypatch.setattr(month, "GROWTH_MAX", 1.0)
+    with nights.theatre() as place:
+        folder = place.template.parent / "month"
+        folder.mkdir()
+        lines: list[str] = []
+        outcome = month.play_month(1, place, folder, 100.0, lines.append)
+    assert any("the store grows" in problem for problem in outcome.problems)
+    assert len(lines) >= 2
 
 
 def test_a_replay_says_all_that_was_asked_for() -> None:
