@@ -22,6 +22,7 @@ KINDS: dict[str, Kind] = {
     "ramp": Kind("", "blocked", "free"),
     "lift": Kind("", "out-of-service", "in-service"),
     "mains": Kind("", "failed", "present"),
+    "button": Kind("", "pressed", "released"),
     "flow": Kind("m3/s"),
     "total": Kind("m3"),
     "pressure": Kind("Pa"),

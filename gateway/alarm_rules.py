@@ -8,7 +8,7 @@ from gateway.site_devices import fixed_kind
 from gateway.site_lines import Path
 from gateway.site_reader import UNREAD, Mistake, found, one_of, quoted
 from gateway.site_rules import entries, items, read, unknown
-from gateway.site_tables import ReactionTable, Sensor, SiteFile
+from gateway.site_tables import Alarm, ReactionTable, Sensor, SiteFile, button_sensor
 
 MODELS = {"water-leak": "flow"}
 """A model's name -> the kind of sensor it looks at."""
@@ -23,6 +23,11 @@ def alarm_rules(file: SiteFile) -> Iterator[Mistake]:
     for name, alarm in entries(file.alarm):
         for index, condition in items(alarm.any):
             yield from _condition_rules(file, condition, ("alarm", name, "any", index))
+        yield from _button_rules(file, alarm, ("alarm", name))
+        steps = [step for _, step in items(alarm.escalate_min or [])] if read(alarm, "escalate_min") else []
+        if steps != sorted(set(steps)):
+            expected = "minutes since it came, each more than the one before"
+            yield Mistake(("alarm", name, "escalate_min"), str(steps), expected, "write for example [3, 15]")
 
 
 def reaction_rules(file: SiteFile) -> Iterator[Mistake]:
@@ -33,6 +38,25 @@ def reaction_rules(file: SiteFile) -> Iterator[Mistake]:
         if read(reaction, "do"):
             yield from unknown(file.output, reaction.do.output, (*path, "do"), "output")
             yield from _action_rules(file, reaction, (*path, "do"))
+
+
+def _button_rules(file: SiteFile, alarm: Alarm, path: Path) -> Iterator[Mistake]:
+    """A button, and the word "button" among those who may."""
+    if not read(alarm, "button", "ack"):
+        return
+    where: Path = (*path, "button")
+    if alarm.ack and ("button" in alarm.ack) != bool(alarm.button):
+        lacks = '"button" in ack, without a button' if not alarm.button else 'button, without "button" in ack'
+        do = 'add for example button = "gpio:23"' if not alarm.button else 'add "button" to ack, or remove button'
+        yield Mistake(where if alarm.button else (*path, "ack"), lacks, "both or neither", do)
+    if alarm.button and not alarm.button.startswith("gpio:"):
+        yield from unknown(file.sensor, alarm.button, where, "sensor")
+        kind = _kind_of(file, (file.sensor or {}).get(alarm.button, UNREAD))
+        if kind and not KINDS[kind].is_contact:
+            yield Mistake(where, f"a {kind} sensor", "a contact, best of kind button", "name another sensor")
+    elif alarm.button and (taken := button_sensor(alarm.button)) in (file.sensor or {}):
+        what = f"{quoted(alarm.button)} beside a sensor {quoted(taken)}"
+        yield Mistake(where, what, "a name that is free", f"rename that sensor, or write button = {quoted(taken)}")
 
 
 def _condition_rules(file: SiteFile, condition: Condition, where: Path) -> Iterator[Mistake]:

@@ -1,74 +1,59 @@
-"""Alarms after ISA-18.2: when a rule's conditions hold long enough, and what state that makes.
+"""All alarms of a centre: whether the cause of each is there, and what follows from that (gateway/alarm_life.py).
 
 Sans-IO: readings, scores and the time go in, changes come out. States survive a restart through `kept`.
 
-    state                      on               off                        acknowledge      reset
-    normal                     unacknowledged
-    unacknowledged                              returned-unacknowledged *  acknowledged
-    acknowledged                                normal *
-    returned-unacknowledged    unacknowledged                              normal
-    latched                    unacknowledged                              (noted)          normal
-    * a latching alarm becomes "latched" instead, until it is reset on the spot
+A cause is there when one of a rule's conditions has held for its own time. A sensor at fault (silent, cut, out of its
+range) neither raises nor ends anything: what stands, stands until a good value refutes it.
 """
 
+from collections import deque
 from typing import NamedTuple
 
-import msgspec
-
 from drivers.reading import Value
+from gateway.alarm_life import (
+    ACKNOWLEDGED,
+    CAME,
+    LATCHED,
+    NORMAL,
+    RETURNED,
+    SHELVED,
+    STANDING,
+    UNACKNOWLEDGED,
+    Change,
+    ChatterLimit,
+    Kept,
+    Life,
+    Refused,
+    Rule,
+)
+from gateway.alarm_runs import CENTRE, FLOOD_ALARM, Flood, Run, Runs
 from gateway.conditions import LOOP_WORDS, SILENT, Condition
 from gateway.contract import Json
+from gateway.moment import Here
 
-NORMAL = "normal"
-UNACKNOWLEDGED = "unacknowledged"
-ACKNOWLEDGED = "acknowledged"
-RETURNED = "returned-unacknowledged"
-LATCHED = "latched"
+__all__ = [
+    "ACKNOWLEDGED",
+    "CAME",
+    "CENTRE",
+    "LATCHED",
+    "NORMAL",
+    "RETURNED",
+    "SHELVED",
+    "STANDING",
+    "UNACKNOWLEDGED",
+    "Alarms",
+    "Came",
+    "Change",
+    "ChatterLimit",
+    "Kept",
+    "Refused",
+    "Rule",
+    "Run",
+    "Runs",
+]
+
 BEFORE_S = float("-inf")  # since when a condition holds that held before the restart
-STANDING = (UNACKNOWLEDGED, ACKNOWLEDGED, LATCHED)  # a reaction holds as long as its alarm stands
-
-
-class Rule(NamedTuple):
-    """One alarm of the site file. any: it holds when one of them does, each for its own time."""
-
-    name: str
-    title: str
-    severity: str
-    any: tuple[Condition, ...]
-    on_s: float = 0.0
-    off_s: float = 0.0
-    latch: bool = False
-
-
-class Change(NamedTuple):
-    """One step of one alarm's life. cause: the condition as written, and the fact that made it hold."""
-
-    rule: Rule
-    state: str
-    prev: str
-    mono_s: float
-    occurrence: int
-    cause: Json
-
-    @property
-    def standing(self) -> bool:
-        return self.state in STANDING
-
-    def data(self, since: str | None) -> Json:
-        """The full snapshot that travels. since: RFC 3339, None while the clock is unsure."""
-        return {
-            "value": self.state, "alarm_id": self.rule.name, "state": self.state, "prev": self.prev,
-            "severity": self.rule.severity, "since": since, "cause": self.cause, "test": False,
-            "name": self.rule.title, "occurrence": self.occurrence,
-        }  # fmt: skip
-
-
-class Kept(msgspec.Struct):
-    """What of an alarm survives a restart."""
-
-    state: str = NORMAL
-    occurrence: int = 0
-    cause: Json = {}
+STANDS_S = 0.5  # at least: what flickers faster is one alarm
 
 
 class Came(NamedTuple):
@@ -91,7 +76,7 @@ class _Truth:
     def see(self, value: Value, mono_s: float, src: str | None, evidence: Json | None = None) -> None:
         if value in LOOP_WORDS and self.condition.word not in LOOP_WORDS:
             return  # a cut or shorted loop tells nothing about water or cords: it is a fault of its own
-        if not self.condition.holds(value):
+        if not self.condition.holds(value, held=self.since_s is not None):
             self.since_s = None
         elif self.since_s is None:
             self.since_s = mono_s
@@ -110,70 +95,111 @@ class _Truth:
         return self.since_s is not None and now_s - self.since_s >= self.condition.for_s
 
 
+class _Chatter:
+    """Whether a cause comes and goes too often. times: how often it came since it began to, None while it is calm."""
+
+    def __init__(self, limit: ChatterLimit, note: Json | None, now_s: float) -> None:
+        self._limit = limit
+        self._came_s: deque[float] = deque(maxlen=limit.times)
+        times = note.get("times") if note else None
+        self.times = times if isinstance(times, int) else None
+        self._since_s = self._turned_s = now_s
+
+    def turned(self, holds: bool, now_s: float) -> None:
+        self._turned_s = now_s
+        if holds:
+            self._came_s.append(now_s)
+            if self.times is not None:
+                self.times += 1
+
+    def begins(self, now_s: float) -> bool:
+        came_s = self._came_s
+        if self.times is not None or len(came_s) < self._limit.times or now_s - came_s[0] > self._limit.within_s:
+            return False
+        self.times, self._since_s = len(came_s), came_s[0]
+        return True
+
+    def ends(self, now_s: float) -> Json | None:
+        """The last note, once it has been calm for long enough."""
+        if now_s - self._turned_s < self._limit.calm_s:
+            return None
+        note = self.note()
+        self.times = None
+        self._came_s.clear()
+        return note
+
+    def note(self) -> Json:
+        """How often in what time."""
+        return {"times": self.times, "within_s": round(self._turned_s - self._since_s, 1)}
+
+
 class _Alarm:
-    def __init__(self, rule: Rule, kept: Kept) -> None:
+    def __init__(self, rule: Rule, kept: Kept, now_s: float) -> None:
         self.rule = rule
+        self.life = Life(rule, kept, now_s)
         self.truths = [_Truth(condition) for condition in rule.any]
-        self.kept = kept
-        self.turning_s: float | None = None  # since when the conditions say otherwise than `on`
         self.fault: Json | None = None  # a cause that no condition speaks of: a silent source
+        self._chatter = _Chatter(rule.chatter, kept.chatter, now_s)
+        self._turned_s, self._came_s = now_s, BEFORE_S
+        self._held = self.life.active
         self._take_up()
 
     def _take_up(self) -> None:
         """What stood before the restart stands until it is refuted."""
-        self.on = self.kept.state in (UNACKNOWLEDGED, ACKNOWLEDGED)
-        for truth in self.truths if self.on else ():
-            truth.since_s, truth.cause = BEFORE_S, self.kept.cause
-        if self.on and not self.rule.any:
-            self.fault = self.kept.cause
+        if not self.life.active:
+            return
+        for truth in self.truths:
+            truth.since_s, truth.cause = BEFORE_S, self.life.kept.cause
+        if not self.rule.any:
+            self.fault = self.life.kept.cause
 
-    def came(self, came: Came, now_s: float) -> list[Change]:
-        if self.on:
-            return []  # it stands anyway
-        self.kept.occurrence += 1
-        self.kept.cause = came.kept.cause
-        changes = self._to(UNACKNOWLEDGED, came.mono_s)
-        if came.kept.state != UNACKNOWLEDGED:
-            changes += self._to(came.kept.state, now_s)
+    def came(self, came: Came, now_s: float, here: Here) -> list[Change]:
+        if self.life.active or not came.kept.occurrence:
+            return []  # it stands anyway, or never came
+        changes = self.life.carried(came.kept, came.mono_s, now_s, here)
+        self._held = self.life.active
         self._take_up()
         return changes
 
-    def judge(self, now_s: float) -> list[Change]:
-        holding = self.fault or next((truth.cause for truth in self.truths if truth.holds(now_s)), None)
-        if (holding is not None) == self.on:
-            self.turning_s = None
-            return []
-        if self.turning_s is None:
-            self.turning_s = now_s
-        if now_s - self.turning_s < (self.rule.off_s if self.on else self.rule.on_s):
-            return []
-        self.turning_s = None
-        self.on = holding is not None
-        if holding:
-            self.kept.occurrence += self.kept.state in (NORMAL, RETURNED, LATCHED)
-            self.kept.cause = holding
-            return self._to(UNACKNOWLEDGED, now_s)
-        if self.rule.latch:
-            return self._to(LATCHED, now_s)
-        return self._to(RETURNED if self.kept.state == UNACKNOWLEDGED else NORMAL, now_s)
+    @property
+    def is_idle(self) -> bool:
+        """Whether a tick can be spared: it has no conditions and nothing is under way."""
+        return not self.truths and self.fault is None and self.life.is_idle
 
-    def acknowledge(self, now_s: float) -> list[Change]:
-        after = {UNACKNOWLEDGED: ACKNOWLEDGED, RETURNED: NORMAL}.get(self.kept.state)
-        return self._to(after, now_s) if after else []
+    def judge(self, now_s: float, here: Here) -> list[Change]:
+        cause = self.fault or next((truth.cause for truth in self.truths if truth.holds(now_s)), None)
+        holds = cause is not None
+        if holds != self._held:
+            self._held, self._turned_s = holds, now_s
+            self._chatter.turned(holds, now_s)
+        changes = self._chattering(now_s)
+        if self._chatter.times is not None or holds == self.life.active:
+            return changes
+        delay_s = self.rule.on_s if holds else self.rule.off_s
+        if now_s - self._turned_s < delay_s or (not holds and now_s - self._came_s < STANDS_S):
+            return changes
+        if cause is None:
+            return changes + self.life.off(now_s, here)
+        self._came_s = now_s
+        return changes + self.life.on(cause, now_s, here)
 
-    def reset(self, now_s: float) -> list[Change]:
-        return self._to(NORMAL, now_s) if self.kept.state == LATCHED else []
-
-    def _to(self, state: str, now_s: float) -> list[Change]:
-        prev, self.kept.state = self.kept.state, state
-        return [Change(self.rule, state, prev, now_s, self.kept.occurrence, self.kept.cause)]
+    def _chattering(self, now_s: float) -> list[Change]:
+        if self._chatter.times is not None:
+            note = self._chatter.ends(now_s)
+            return self.life.calm(note, now_s) if note else []
+        if self.life.active and self._chatter.begins(now_s):
+            return self.life.chatters(self._chatter.note(), now_s)
+        return []
 
 
 class Alarms:
-    """All alarms of a centre. kept: {name: Kept} of an earlier run. silent_s: {sensor: seconds} for "is silent"."""
+    """kept: {name: Kept} of an earlier run. silent_s: {sensor: seconds} for "is silent". runs: of an earlier run."""
 
-    def __init__(self, rules: list[Rule], kept: dict[str, Kept], silent_s: dict[str, float], now_s: float) -> None:
-        self._alarms = {rule.name: _Alarm(rule, kept.get(rule.name) or Kept()) for rule in rules}
+    def __init__(
+        self, rules: list[Rule], kept: dict[str, Kept], silent_s: dict[str, float], now_s: float,
+        runs: Runs | None = None,
+    ) -> None:  # fmt: skip
+        self._alarms = {rule.name: _Alarm(rule, kept.get(rule.name) or Kept(), now_s) for rule in rules}
         self._watchers: dict[tuple[str | None, str], list[tuple[_Alarm, _Truth]]] = {}
         for alarm in self._alarms.values():
             for truth in alarm.truths:
@@ -181,6 +207,13 @@ class Alarms:
                 self._watchers.setdefault(key, []).append((alarm, truth))
         self._silent_s = silent_s
         self._last_s = {sensor: now_s for _, sensor in self._watchers}
+        self.here = Here()  # where we are in time; whoever knows the clock says it
+        self.runs = runs or Runs()
+        flood = self._alarms.get(FLOOD_ALARM)
+        self.flood = Flood(bool(flood and flood.life.active), now_s)
+
+    def has(self, name: str) -> bool:
+        return name in self._alarms
 
     def watches(self, sensor: str) -> bool:
         """Whether a condition speaks of its readings; of what a model says about them is another matter."""
@@ -193,6 +226,8 @@ class Alarms:
             if model:
                 found.setdefault(model, []).append(sensor)
         return found
+
+    # -- what is seen ------------------------------------------------------------------------------------------------
 
     def reading(self, sensor: str, value: Value, mono_s: float, now_s: float, src: str | None = None) -> list[Change]:
         """mono_s: when the value was true; a late one does not shorten anybody's delay."""
@@ -207,14 +242,11 @@ class Alarms:
     def score(self, model: str, sensor: str, score: float, now_s: float, evidence: Json) -> list[Change]:
         return self._see((model, sensor), score, now_s, now_s, None, evidence)
 
-    def no_score(self, model: str, sensor: str, now_s: float) -> list[Change]:
-        """The model says nothing about this sensor now; what it said before does not hold for ever."""
-        changes: list[Change] = []
+    def no_score(self, model: str, sensor: str) -> None:
+        """The model says nothing about this sensor now: what had not held for long enough begins anew."""
         for alarm, truth in self._watchers.get((model, sensor), ()):
-            if truth.since_s not in (None, BEFORE_S):
+            if not alarm.life.active:
                 truth.since_s = None
-                changes += alarm.judge(now_s)
-        return changes
 
     def _see(
         self, key: tuple[str | None, str], value: Value, mono_s: float, now_s: float, src: str | None,
@@ -224,44 +256,104 @@ class Alarms:
         for alarm, truth in self._watchers.get(key, ()):
             if truth.condition.word != SILENT:
                 truth.see(value, mono_s, src, evidence)
-            changes += alarm.judge(now_s)
+            changes += self._judge(alarm, now_s)
         return changes
 
     def fault(self, name: str, cause: Json | None, now_s: float) -> list[Change]:
         """A part of the box itself is in trouble (cause) or well again (None). Raises KeyError for an unknown alarm."""
         alarm = self._alarms[name]
         alarm.fault = cause
-        return alarm.judge(now_s)
+        return self._judge(alarm, now_s)
 
     def came(self, name: str, came: Came, now_s: float) -> list[Change]:
         """It is an occurrence of its own here, whatever number it had there. Raises KeyError for an unknown alarm."""
-        return self._alarms[name].came(came, now_s)
+        return self._numbered(self._alarms[name].came(came, now_s, self.here))
 
     def tick(self, now_s: float) -> list[Change]:
-        """Delays that have run out, sensors that went silent."""
+        """Delays that have run out, sensors that went silent, shelves that end, steps of escalation."""
         changes: list[Change] = []
         for alarm in self._alarms.values():
+            if alarm.is_idle:
+                continue
             for truth in alarm.truths:
                 sensor = truth.condition.sensor
                 if truth.condition.word == SILENT and sensor in self._silent_s:
                     truth.silent(self._last_s[sensor], self._silent_s[sensor], now_s)
-            changes += alarm.judge(now_s)
+            changes += alarm.life.tick(now_s, self.here)
+            changes += self._judge(alarm, now_s)
+        if self.flood.ends(now_s) and self.has(FLOOD_ALARM):
+            changes += self._flooded(None, now_s)
         return changes
 
-    def acknowledge(self, name: str, now_s: float) -> list[Change]:
-        """Raises KeyError for an alarm that the site file does not have."""
-        return self._alarms[name].acknowledge(now_s)
+    # -- first-out and flood -----------------------------------------------------------------------------------------
 
-    def reset(self, name: str, now_s: float) -> list[Change]:
-        """On the spot, after the cause is gone. Raises KeyError."""
-        return self._alarms[name].reset(now_s)
+    def _judge(self, alarm: _Alarm, now_s: float) -> list[Change]:
+        return self._numbered(alarm.judge(now_s, self.here))
+
+    def _numbered(self, changes: list[Change]) -> list[Change]:
+        """With its order and, in a flood, the word that one alarm tells them all."""
+        found: list[Change] = []
+        for change in changes:
+            rule = change.rule
+            if change.what != CAME or change.state == SHELVED or rule.name == FLOOD_ALARM:
+                found.append(change)
+                continue
+            order = self.runs.came(rule.name, rule.group, change.mono_s, self.here)
+            kept = self._alarms[rule.name].life.kept
+            for each in (kept, change.kept):
+                each.order, each.first_out = order, order == 1
+            begins = self.flood.came(change.mono_s)
+            if begins and self.has(FLOOD_ALARM):
+                found += self._flooded(self.flood.cause(self._first()), change.mono_s)
+            found.append(change._replace(summarised=self.flood.is_on and rule.severity != "urgent"))
+        return found
+
+    def _flooded(self, cause: Json | None, now_s: float) -> list[Change]:
+        alarm = self._alarms[FLOOD_ALARM]
+        if cause is None:
+            alarm.life.kept.cause = self.flood.cause(self._first())
+        alarm.fault = cause
+        return alarm.judge(now_s, self.here)
+
+    def _first(self) -> str:
+        run = self.runs.of(CENTRE)
+        return run.first if run else ""
+
+    def flooding(self) -> Json | None:
+        """How many came since the flood began, and which was first; None while there is none."""
+        return {"alarms": self.flood.count, "first": self._first()} if self.flood.is_on else None
+
+    # -- what a person does; each raises KeyError for an alarm that the site file does not have, and Refused -----------
+
+    def acknowledge(self, name: str, now_s: float, by: str = "desk") -> list[Change]:
+        return self._alarms[name].life.acknowledge(now_s, self.here, by)
+
+    def reset(self, name: str, now_s: float, by: str = "desk") -> list[Change]:
+        """On the spot, after the cause is gone."""
+        return self._alarms[name].life.reset(now_s, self.here, by)
+
+    def shelve(self, name: str, for_s: float, now_s: float, by: str = "desk") -> list[Change]:
+        return self._alarms[name].life.shelve(for_s, now_s, self.here, by)
+
+    def unshelve(self, name: str, now_s: float, by: str = "desk") -> list[Change]:
+        return self._alarms[name].life.unshelve(now_s, self.here, by)
+
+    # -- looking -----------------------------------------------------------------------------------------------------
 
     def kept(self, name: str) -> Kept:
-        return self._alarms[name].kept
+        return self._alarms[name].life.kept
+
+    def rule(self, name: str) -> Rule:
+        return self._alarms[name].rule
 
     def standing(self) -> dict[str, str]:
         """{name: state} of all that are not normal."""
-        return {name: alarm.kept.state for name, alarm in self._alarms.items() if alarm.kept.state != NORMAL}
+        return {name: alarm.life.kept.state for name, alarm in self._alarms.items() if alarm.life.kept.state != NORMAL}
+
+    def told(self, now_s: float) -> list[Json]:
+        """Each that is not normal, for a person: first what came first."""
+        lives = [alarm.life for alarm in self._alarms.values() if alarm.life.kept.state != NORMAL]
+        return [life.told(now_s, self.here) for life in sorted(lives, key=lambda life: life.kept.order)]
 
     def stands(self, name: str) -> bool:
-        return self._alarms[name].kept.state in STANDING
+        return self._alarms[name].life.kept.state in STANDING

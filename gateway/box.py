@@ -334,7 +334,9 @@ class Box:
         values: Json = {}
         for sensor, (value, mono_s) in self._parts.pipeline.values().items():
             values[sensor] = {"value": value, "age_s": round(label.mono - mono_s, 1)}
-        return {
+        flood = self._parts.pipeline.flooding()
+        more: Json = {"flood": flood} if flood else {}
+        return more | {
             "boot": label.boot, "mono": round(label.mono, 3), "wall": label.wall and round(label.wall, 3),
             "values": values, "alarms": self._parts.pipeline.standing(), "outputs": self._parts.pipeline.outputs(),
         }  # fmt: skip

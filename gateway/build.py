@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-import msgspec
-
 from drivers.contacts import Contact
 from drivers.modbus_unit import Unit
 from drivers.outputs import Output
@@ -22,8 +20,8 @@ from drivers.pins import NO_PINS, DigitalIn, Pins, open_pins
 from drivers.pulses import PulseMeter
 from drivers.reading import Fact
 from drivers.serial_line import SerialLine
-from gateway import build_lines, health
-from gateway.alarms import Alarms, Came, Kept, Rule
+from gateway import build_alarms, build_lines, health
+from gateway.alarms import Came
 from gateway.box import Box, Parts
 from gateway.clock import SystemClock, Wall, boot_id
 from gateway.config import Bus, Sensor, Site
@@ -212,19 +210,8 @@ def _pipeline(
     store: Store,
 ) -> Pipeline:  # fmt: skip
     sensors = site.sensors.values()
-    latching = {sensor.id for sensor in sensors if sensor.latch}
-    rules = [
-        Rule(
-            alarm.name, alarm.title, alarm.severity, tuple(alarm.any), alarm.on_s, alarm.off_s,
-            alarm.latch or any(condition.sensor in latching for condition in alarm.any),
-        )
-        for alarm in site.alarms.values()
-    ]  # fmt: skip
-    rules += [Rule(name, title, "high", ()) for name, (title, _) in own_alarms(site).items()]
-    states = {rule.name: msgspec.convert(kept.get(f"alarm:{rule.name}", {}), Kept) for rule in rules}
-    silent_s = {sensor.id: sensor.silent_s for sensor in sensors if sensor.silent_s is not None}
     now_s = clock.mono_s()
-    alarms = Alarms(rules, states, silent_s, now_s)
+    alarms = build_alarms.alarms(site, kept, now_s)
     roles = [
         Role(
             s.id, s.point, s.kind, s.report.every_s, s.report.deadband, s.valid, _numbered(site, s),
@@ -236,8 +223,9 @@ def _pipeline(
     detector = _detector(alarms.models(), store, wall.label())
     tickets = Tickets(build_lines.places(site), business_day(wall.label, site.tz), kept, pending.keep)
     pipeline = Pipeline(
-        roles, alarms, Reactions(plans), outputs, detector, pending, clock.mono_s, wall.label, kept, tickets.named
-    )
+        roles, alarms, Reactions(plans), outputs, detector, pending, clock.mono_s, wall.label, kept, tickets.named,
+        build_alarms.faults(site), build_alarms.buttons(site),
+    )  # fmt: skip
     levels = {key.removeprefix("level:"): value for key, value in kept.items() if key.startswith("level:")}
     pipeline.restore({sensor: level for sensor, level in levels.items() if isinstance(level, bool | str)}, now_s)
     return pipeline

@@ -2,7 +2,7 @@
 
 condition = subject test [ "for" number unit ]
 subject   = sensor | "model:" name "on" sensor
-test      = "is" word | compare number
+test      = "is" word | compare number [ "deadband" number ]
 compare   = ">" | ">=" | "<" | "<="
 unit      = "s" | "min" | "h"
 word      = a kind's two words (drivers/kinds.py), or "cut", "short", "silent"
@@ -59,6 +59,7 @@ class Condition(Struct, frozen=True):
     sensor: id of the sensor, also for a model (which looks at that sensor). model: its name, else None.
     test: "is" with `word`, or a comparison with `number` (SI unit of the sensor; a model's score is 0..1).
     for_s: how long it must hold, 0 = at once; the alarm engine counts that. text: as written.
+    deadband: how far behind `number` a value must come back until the test does not hold any more.
     """
 
     subject: Literal["sensor", "model"]
@@ -69,9 +70,10 @@ class Condition(Struct, frozen=True):
     number: float
     for_s: float
     text: str
+    deadband: float = 0.0
 
-    def holds(self, value: Value) -> bool:
-        """Whether `value` (of the sensor, or the model's score) fulfils the test at this instant.
+    def holds(self, value: Value, *, held: bool = False) -> bool:
+        """Whether `value` (of the sensor, or the model's score) fulfils the test at this instant; held: it did before.
 
         A sensor that said nothing for its `silent_s` has the value "silent". A value of the wrong
         sort (a word for a comparison, "cut" for "is dry") never holds.
@@ -80,13 +82,14 @@ class Condition(Struct, frozen=True):
             return _is(self.word, value)
         if isinstance(value, bool | str):
             return False
+        back = self.deadband if held else 0.0
         if self.test == ">":
-            return value > self.number
+            return value > self.number - back
         if self.test == ">=":
-            return value >= self.number
+            return value >= self.number - back
         if self.test == "<":
-            return value < self.number
-        return value <= self.number
+            return value < self.number + back
+        return value <= self.number + back
 
 
 class When(NamedTuple):
@@ -110,12 +113,15 @@ def parse(text: str) -> Condition:
     words = _Words(text)
     subject, model, sensor = _subject(words)
     test, word, number = _test(words)
-    for_s = 0.0
+    deadband = for_s = 0.0
+    if test != "is" and words.at_word("deadband"):
+        words.take()
+        deadband = _deadband(words)
     if words.at_word("for"):
         words.take()
         for_s = _duration(words)
     words.end('the end, or "for" and a time', 'write for example "… for 10 min"')
-    return Condition(subject, sensor, model, test, word, number, for_s, text)
+    return Condition(subject, sensor, model, test, word, number, for_s, text, deadband)
 
 
 def parse_when(text: str) -> When:
@@ -175,6 +181,16 @@ def _number(words: "_Words", expected: str, do: str) -> float:
     if not _NUMBER.fullmatch(words.next) or not math.isfinite(float(words.next)):
         words.stop(expected, do)
     return float(words.take())
+
+
+def _deadband(words: "_Words") -> float:
+    expected, example = "a number above 0 in SI units", 'write for example "… > 0.0005 deadband 0.0001"'
+    start = words.index
+    number = _number(words, expected, example)
+    if number <= 0:
+        words.index = start
+        words.stop(expected, example)
+    return number
 
 
 def _duration(words: "_Words") -> float:

@@ -23,6 +23,7 @@ from gateway.site_hall import Facility, Queue, Service, Window
 from gateway.site_lines import Lines
 from gateway.site_reader import Mistake, Problem, Reader, quoted
 from gateway.site_tables import (
+    BUTTON_ON_S,
     Alarm,
     Bus,
     ClockSettings,
@@ -35,6 +36,7 @@ from gateway.site_tables import (
     Store,
     Tls,
     Uplink,
+    button_sensor,
 )
 from gateway.site_writer import cfg
 
@@ -271,7 +273,15 @@ def _completed(file: SiteFile) -> SiteFile:
         for name, sensor in file.sensor.items()
     }
     buses = {name: bus.completed() for name, bus in file.bus.items()}
-    return msgspec.structs.replace(file, bus=buses, sensor=sensors, queue=queues, window=windows)
+    alarms = {}
+    for name, alarm in file.alarm.items():
+        button = alarm.button
+        if button.startswith("gpio:"):
+            button = button_sensor(alarm.button)
+            sensors[button] = Sensor(button, alarm.button, "button", on_s=BUTTON_ON_S).completed()
+        ack = alarm.ack or ["desk", "page", "city", *(["button"] if button else [])]
+        alarms[name] = msgspec.structs.replace(alarm, button=button, ack=ack)
+    return msgspec.structs.replace(file, bus=buses, sensor=sensors, queue=queues, window=windows, alarm=alarms)
 
 
 def _site(file: SiteFile, path: Path) -> Site:

@@ -135,10 +135,23 @@ class AlarmCause(Struct, kw_only=True):
     value: Value
     src: Annotated[Src | UnsetType, Meta(description="the record that did it")] = UNSET
     model: str | UnsetType = UNSET
+    first: Annotated[str | UnsetType, Meta(description="of a flood: the alarm that came first")] = UNSET
+
+
+ALARM_STEPS = (
+    "came", "went", "acknowledged", "reset", "shelved", "unshelved", "chatters", "calm", "escalated",
+)  # fmt: skip
+
+
+class Chatter(Struct, kw_only=True):
+    """How often the cause came, in what time."""
+
+    times: Annotated[int, Meta(ge=2)]
+    within_s: Some
 
 
 class Alarm(Struct, kw_only=True):
-    """A full snapshot at each change of state (ISA-18.2)."""
+    """A full snapshot at each step of its life (ISA-18.2); state and prev may be equal, `what` says why it is told."""
 
     value: Annotated[AlarmState, Meta(description="the same as state")]
     alarm_id: str
@@ -146,10 +159,21 @@ class Alarm(Struct, kw_only=True):
     prev: AlarmState
     severity: Severity
     since: Annotated[Utc | None, Meta(description="of this state; null while the clock is unsure")]
-    cause: AlarmCause
+    cause: Annotated[AlarmCause | None, Meta(description="of its last coming; null: it never came")]
     test: bool
     name: str
-    occurrence: Annotated[int, Meta(ge=1, description="counts how often it has come; with alarm_id its identity")]
+    occurrence: Annotated[int, Meta(ge=0, description="counts how often it has come; with alarm_id its identity")]
+    what: Annotated[str, Meta(extra_json_schema=known(*ALARM_STEPS))]
+    active: Annotated[bool, Meta(description="whether its cause is there")]
+    acknowledged: bool
+    by: Annotated[str | UnsetType, Meta(description="desk, button, page or city; a name behind `:`")] = UNSET
+    escalation: Annotated[int, Meta(ge=1, description="step of not being acknowledged")] | UnsetType = UNSET
+    chatter: Annotated[Chatter | UnsetType, Meta(description="it comes too often, and stands meanwhile")] = UNSET
+    order: Annotated[int, Meta(ge=1, description="of its last coming among its group's, or all")] | UnsetType = UNSET
+    first_out: Annotated[bool | UnsetType, Meta(description="the order is 1")] = UNSET
+    group: str | UnsetType = UNSET
+    summarised: Annotated[bool | UnsetType, Meta(description="told to people by `box:flood`, not by itself")] = UNSET
+    shelved_s: Annotated[float | UnsetType, Meta(description="out of sight for so long since it was shelved")] = UNSET
 
 
 class Process(Struct, kw_only=True):

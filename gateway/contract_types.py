@@ -29,8 +29,8 @@ Src = Annotated[
     str, Meta(pattern=r"^[^/]+/[0-9]{1,10}/[0-9]{1,10}(\.[0-9]+)?$", description="<source>/<its boot>/<its number>")
 ]
 Severity = Literal["urgent", "high", "low"]
-AlarmState = Literal["normal", "unacknowledged", "acknowledged", "returned-unacknowledged", "latched"]
-Standing = Literal["unacknowledged", "acknowledged", "returned-unacknowledged", "latched"]
+AlarmState = Literal["normal", "unacknowledged", "acknowledged", "returned-unacknowledged", "latched", "shelved"]
+Standing = Literal["unacknowledged", "acknowledged", "returned-unacknowledged", "latched", "shelved"]
 Value = bool | float | str
 
 
@@ -236,6 +236,13 @@ class Latest(Struct, kw_only=True):
     age_s: float
 
 
+class FloodOfAlarms(Struct, kw_only=True):
+    """More alarms than a person can take in: how many since it began, and which was the first out."""
+
+    alarms: Count
+    first: str
+
+
 class State(Struct, kw_only=True):
     """Topic state, retained: for a screen. At each alarm change, once a minute. A sensor that never spoke is absent."""
 
@@ -245,6 +252,7 @@ class State(Struct, kw_only=True):
     wall: Annotated[float | None, Meta(description="UTC seconds; null while the clock is unsure")]
     values: dict[str, Latest]
     alarms: Annotated[dict[str, Standing], Meta(description="those that are not normal")]
+    flood: Annotated[FloodOfAlarms | UnsetType, Meta(description="left out while there is none")] = UNSET
     outputs: Annotated[dict[str, bool], Meta(description="true: energised")]
 
 

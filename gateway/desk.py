@@ -26,7 +26,8 @@ class Desk:
     def asks(self) -> dict[str, Answer]:
         return {
             "status": self._status, "probe": self._probe, "seen": self._seen,
-            "acknowledge": self._acknowledge, "reset": self._reset, "facility": self._facility,
+            "acknowledge": self._acknowledge, "reset": self._reset, "shelve": self._shelve, "unshelve": self._unshelve,
+            "alarms": self._alarms, "facility": self._facility,
         }  # fmt: skip
 
     async def _status(self, _request: Json) -> Json:
@@ -94,14 +95,27 @@ class Desk:
             )
         return {"facilities": self._box.facility(deed, name, by, note), "lang": self._site.lang}
 
-    def _alarm(self, request: Json, deed: Callable[[str], None]) -> Json:
+    async def _shelve(self, request: Json) -> Json:
+        hours = request.get("hours")
+        if isinstance(hours, bool) or not isinstance(hours, int | float):
+            raise ValueError(f"found hours {hours!r}, expected a number; write for example --hours 2")
+        return self._alarm(request, lambda name: self._box.pipeline.shelve(name, float(hours)))
+
+    async def _unshelve(self, request: Json) -> Json:
+        return self._alarm(request, self._box.pipeline.unshelve)
+
+    async def _alarms(self, _request: Json) -> Json:
+        """What a person is told of each that is not normal (alarm_life.py, `told`), and of a flood."""
+        return {"alarms": self._box.pipeline.told(), "flood": self._box.pipeline.flooding(), "lang": self._site.lang}
+
+    def _alarm(self, request: Json, deed: Callable[[str], bool]) -> Json:
         name = str(request.get("alarm"))
         known = [*self._site.alarms, *own_alarms(self._site)]
         if name not in known:
             raise ValueError(f"found alarm {name!r}, expected one of {', '.join(known)}")
-        deed(name)
+        done = deed(name)
         self._box.hurry()
-        return {"alarms": self._box.pipeline.standing()}
+        return {"done": done, "alarms": self._box.pipeline.standing()}
 
     async def _until(self, true: Callable[[], bool], request: Json) -> bool:
         asked = request.get("wait_s", 10.0)

@@ -1,7 +1,8 @@
 """The alarms every site has without naming them; none of a site file can be called so, for their names hold a colon."""
 
 from drivers.kinds import KINDS
-from gateway.conditions import SILENT
+from gateway.alarm_runs import FLOOD_ALARM
+from gateway.conditions import LOOP_WORDS, SILENT
 from gateway.config import Site
 from gateway.facilities import Facility
 from gateway.site_devices import model_of
@@ -35,15 +36,31 @@ def facilities(site: Site) -> list[Facility]:
     ]  # fmt: skip
 
 
+def fault_words(site: Site) -> dict[str, frozenset[str]]:
+    """{sensor: what can be wrong with it, without what a condition of the site file names}."""
+    named = {(c.sensor, c.word) for alarm in site.alarms.values() for c in alarm.any}
+    found = {}
+    for s in site.sensors.values():
+        words = {word for word in LOOP_WORDS if s.family == "loop" and (s.id, word) not in named}
+        words |= {"range"} if s.valid else set()
+        words |= {"fault"} if s.source in site.devices and s.kind != "status" else set()
+        if words:
+            found[s.id] = frozenset(words)
+    return found
+
+
 def own_alarms(site: Site) -> dict[str, tuple[str, str]]:
     """{alarm: (title, condition)}. Every one is of severity high."""
-    found = {source_alarm(name): (f"{name} 无声 silent", "silent") for name in (*site.buses, *site.devices)}
+    found = {FLOOD_ALARM: ("报警泛滥 alarm flood", "flood")}
+    found |= {source_alarm(name): (f"{name} 无声 silent", "silent") for name in (*site.buses, *site.devices)}
     for name, device in site.devices.items():
         if model_of(device).setting:
             found[f"settings:{name}"] = (f"{name} 设置被改 settings changed", "settings")
     for name, output in site.outputs.items():
         if output.proof:
             found[f"proof:{name}"] = (f"{name} 未到位 not proved", "proof")
+    for sensor, words in fault_words(site).items():
+        found[f"fault:{sensor}"] = (f"{site.sensors[sensor].name} 故障 fault", ", ".join(sorted(words)))
     for care in cares(site):
         name = site.sensors[care.sensor].name
         if care.stuck_s is not None:

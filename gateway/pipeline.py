@@ -9,22 +9,28 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
+from drivers.kinds import is_active
 from drivers.outputs import Output
 from drivers.reading import GOOD, Event, Lost, Reading, Run, Said, Value
-from gateway.alarms import UNACKNOWLEDGED, Alarms, Came, Change
+from gateway.alarms import CAME, CENTRE, Alarms, Came, Change
 from gateway.around import Around
 from gateway.contract import Json, Label, Record, rfc3339
 from gateway.detector import Detector
+from gateway.moment import Here
 from gateway.pending import Pending
 from gateway.reactions import Action, Reactions
 from gateway.reporting import Reporting
+from gateway.sensor_faults import SensorFaults
 from gateway.sensors import Role, Sensor, Sensors
 
 log = logging.getLogger(__name__)
 
 
 class Pipeline:
-    """label: the wall as the packs see it. outputs: {name: Output} of the site file. kept: state of an earlier run."""
+    """label: the wall as the packs see it. outputs: {name: Output} of the site file. kept: state of an earlier run.
+
+    faults: which alarm tells what is wrong with a sensor. buttons: {sensor: the alarms it acknowledges}.
+    """
 
     def __init__(
         self,
@@ -38,8 +44,12 @@ class Pipeline:
         label: Callable[[], Label],
         kept: Mapping[str, object] | None = None,
         named: Callable[[Event], Event] = lambda event: event,
+        faults: SensorFaults | None = None,
+        buttons: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         self._alarms = alarms
+        self._faults = faults or SensorFaults({})
+        self._buttons = buttons or {}
         self._reactions = reactions
         self._outputs = outputs
         self._detector = detector
@@ -95,8 +105,9 @@ class Pipeline:
     def _reading(self, reading: Reading, now_s: float) -> None:
         sensor = self._sensors.at(reading.point)
         reading = sensor.judged(reading)
-        changed = sensor.value != reading.value
+        before, changed = sensor.value, sensor.value != reading.value
         sensor.value, sensor.last_s = reading.value, reading.mono_s
+        self._faults.seen(sensor.id, reading)
         if sensor.report:
             self._sampled(sensor, sensor.report, reading, now_s)
         else:
@@ -111,6 +122,13 @@ class Pipeline:
         elif sensor.watched:
             src = f"{sensor.source}/{reading.boot}/{reading.seq}" if reading.seq else None
             self._changed(self._alarms.reading(sensor.id, reading.value, reading.mono_s, now_s, src), now_s)
+        if sensor.id in self._buttons and changed and before is not None and is_active(reading.value):
+            self._pressed(sensor.id)
+
+    def _pressed(self, button: str) -> None:
+        """One that is found pressed at the start was not pressed for what stands now."""
+        for name in self._buttons[button]:
+            self.acknowledge(name, f"button:{button}")
 
     def _sampled(self, sensor: Sensor, report: Reporting, reading: Reading, now_s: float) -> None:
         """Every sample is kept on the box; the city is told what its report says."""
@@ -137,12 +155,15 @@ class Pipeline:
     def tick(self) -> None:
         """Several times a second: delays, silence, minutes of the detector."""
         now_s = self._mono_s()
+        self._alarms.here = Here.by(self._label())
         scores = self._detector.tick(now_s)
         for sensor, score in scores.items():
             self._changed(self._alarms.score(self._model, sensor, score, now_s, {"model": self._model}), now_s)
         for sensor in self._scored:
-            if self._detector.score(sensor) is None:  # silent, or the model was taken out: nothing goes on being true
-                self._changed(self._alarms.no_score(self._model, sensor, now_s), now_s)
+            if self._detector.score(sensor) is None:  # silent, or the model was taken out
+                self._alarms.no_score(self._model, sensor)
+        for alarm, cause in self._faults.tick(self._alarms.has, self._alarms.stands):
+            self._changed(self._alarms.fault(alarm, cause, now_s), now_s)
         self._changed(self._alarms.tick(now_s), now_s)
         self._act(self._reactions.tick(now_s), now_s)
         for counted, report in self._with_statistics:
@@ -163,6 +184,7 @@ class Pipeline:
 
     def restore(self, levels: dict[str, Value], now_s: float) -> None:
         """After a restart: the last known levels, and the reactions to what stands already."""
+        self._alarms.here = Here.by(self._label())
         for sensor in self._sensors.all():
             if sensor.id in levels and sensor.source:
                 sensor.value = levels[sensor.id]
@@ -176,28 +198,44 @@ class Pipeline:
         for name, alarm in came.items():
             self._changed(self._alarms.came(name, alarm, now_s), now_s)
 
-    def acknowledge(self, name: str) -> None:
-        """Raises KeyError for an alarm that the site file does not have."""
-        now_s = self._mono_s()
-        self._changed(self._alarms.acknowledge(name, now_s), now_s)
+    def acknowledge(self, name: str, by: str = "desk") -> bool:
+        """by: "<way>" or "<way>:<who>", see alarm_life.WAYS. Whether there was something to do.
 
-    def reset(self, name: str) -> None:
-        """Raises KeyError."""
-        now_s = self._mono_s()
-        self._changed(self._alarms.reset(name, now_s), now_s)
+        Raises KeyError for an alarm that there is not, Refused for what the site file does not allow; so do the others.
+        """
+        return self._done(self._alarms.acknowledge(name, self._mono_s(), by))
+
+    def reset(self, name: str, by: str = "desk") -> bool:
+        return self._done(self._alarms.reset(name, self._mono_s(), by))
+
+    def shelve(self, name: str, hours: float, by: str = "desk") -> bool:
+        """Out of sight for so long; it ends by itself."""
+        return self._done(self._alarms.shelve(name, hours * 3600, self._mono_s(), by))
+
+    def unshelve(self, name: str, by: str = "desk") -> bool:
+        return self._done(self._alarms.unshelve(name, self._mono_s(), by))
+
+    def _done(self, changes: list[Change]) -> bool:
+        self._changed(changes, self._mono_s())
+        return bool(changes)
 
     def _changed(self, changes: list[Change], now_s: float) -> None:
         for change in changes:
-            self._act(self._reactions.alarm(change.rule.name, change.standing, change.occurrence, now_s), now_s)
-            label = self._label()
-            since = rfc3339(label.wall + change.mono_s - label.mono) if label.wall is not None else None
-            record = Record("alarm", change.rule.name, change.mono_s, change.data(since))
-            self._pending.record("alarms", record, now_s)
-            self._pending.keep(f"alarm:{change.rule.name}", msgspec.to_builtins(self._alarms.kept(change.rule.name)))
+            rule, kept = change.rule, change.kept
+            self._act(self._reactions.alarm(rule.name, change.standing, change.occurrence, now_s), now_s)
+            wall_s = self._alarms.here.wall_s(kept.entered) if kept.entered else None
+            data = change.data(rfc3339(wall_s) if wall_s is not None else None)
+            self._pending.record("alarms", Record("alarm", rule.name, change.mono_s, data), now_s)
+            self._pending.keep(f"alarm:{rule.name}", msgspec.to_builtins(self._alarms.kept(rule.name)))
             self.alarm_changes += 1
-            if change.state == UNACKNOWLEDGED:
-                for condition in change.rule.any:
-                    self._around.alarm(condition.sensor, label.boot, change.mono_s)
+            if change.what == CAME:
+                self._came(change)
+
+    def _came(self, change: Change) -> None:
+        for group in {CENTRE, change.rule.group} - {""}:
+            self._pending.keep(f"run:{group}", msgspec.to_builtins(self._alarms.runs.of(group)))
+        for condition in change.rule.any:
+            self._around.alarm(condition.sensor, self._alarms.here.boot, change.mono_s)
 
     def _act(self, actions: list[Action], now_s: float) -> None:
         """The deed first, its record after it."""
@@ -227,6 +265,14 @@ class Pipeline:
 
     def standing(self) -> dict[str, str]:
         return self._alarms.standing()
+
+    def flooding(self) -> Json | None:
+        """What is said of a flood of alarms; None while there is none."""
+        return self._alarms.flooding()
+
+    def told(self) -> list[Json]:
+        """Each alarm that is not normal, as its newest record says, in the order of their coming; for a person."""
+        return self._alarms.told(self._mono_s())
 
     def outputs(self) -> dict[str, bool]:
         """{output: energised}"""

@@ -143,7 +143,9 @@ def pin_rules(file: SiteFile) -> Iterator[Mistake]:
     sensors = [(s.point, ("sensor", name, "from")) for name, s in entries(file.sensor) if read(s, "point")]
     outputs = [(o.to, ("output", name, "to")) for name, o in entries(file.output) if read(o, "to")]
     pulses = [(p.pin, ("pulse", name, "pin")) for name, p in entries(file.pulse) if read(p, "pin")]
-    yield from twice([*sensors, *outputs, *pulses], "point")
+    alarms = [(a.button, ("alarm", name, "button")) for name, a in entries(file.alarm) if read(a, "button")]
+    buttons = {pin: where for pin, where in reversed(alarms) if pin.startswith("gpio:")}  # one may serve many
+    yield from twice([*sensors, *outputs, *pulses, *buttons.items()], "point")
 
 
 def output_rules(file: SiteFile) -> Iterator[Mistake]:

@@ -17,7 +17,9 @@ from gateway.site_types import (
     KEY,
     Address,
     Broker,
+    Button,
     Code,
+    Comings,
     CubicMetres,
     Days,
     Deadband,
@@ -33,6 +35,7 @@ from gateway.site_types import (
     Litres,
     Megabytes,
     Milliseconds,
+    Minutes,
     Model,
     Name,
     NodeSetting,
@@ -45,6 +48,7 @@ from gateway.site_types import (
     SensorId,
     Serial,
     SettingName,
+    ShelfHours,
     Slug,
     SomeSeconds,
     StatisticName,
@@ -54,6 +58,7 @@ from gateway.site_types import (
     Times,
     Title,
     Topic,
+    Way,
     Wiring,
     Zone,
 )
@@ -256,13 +261,22 @@ class Output(Table, frozen=True, rename={"name": "key"}):
     proof: Point = ""
 
 
+class Chatter(Table, frozen=True):
+    """times comings within within_s are one alarm that chatters, until calm_s have gone by without a change."""
+
+    times: Comings = 3
+    within_s: SomeSeconds = 60.0
+    calm_s: SomeSeconds = 60.0
+
+
 class Alarm(Table, frozen=True, rename={"name": "key", "title": "name"}):
     """Active when any condition has held for on_s; over when none has held for off_s.
 
-    latch: stays until it is cleared by hand. clear: from where; "on-site" refuses the city's hand.
+    latch: stays until it is cleared by hand. clear: from where; "on-site" refuses the city's hand. ack: from where it
+    may be acknowledged and shelved; [] is anywhere. button: after `load` always a sensor. escalate_min: None is by
+    severity. group: alarms that share a first-out.
     """
 
-    NOT_YET = frozenset({"ack", "escalate_min"})
     name: Annotated[str, KEY]
     title: Title
     severity: Literal["urgent", "high", "low"]
@@ -274,6 +288,24 @@ class Alarm(Table, frozen=True, rename={"name": "key", "title": "name"}):
     off_s: Seconds = 0.0
     latch: bool = False
     clear: Literal["any", "on-site"] = "any"
+    ack: Annotated[
+        list[Way], Meta(min_length=1, description="a list of ways", extra={"example": '["button", "city"]'})
+    ] = []
+    button: Button = ""
+    escalate_min: Annotated[
+        list[Minutes] | None, Meta(description="a list of minutes", extra={"example": "[3, 15]"})
+    ] = None
+    shelve_h: ShelfHours = 8.0
+    chatter: Chatter = Chatter()
+    group: Name = ""
+
+
+BUTTON_ON_S = 0.03  # a push button bounces for less
+
+
+def button_sensor(pin: str) -> str:
+    """The sensor that stands for a button given by its pin."""
+    return f"button/{pin.replace(':', '')}"
 
 
 class ReactionTable(Table, frozen=True, rename={"name": "key"}):

@@ -206,6 +206,17 @@ KeepAlive = Annotated[int, Meta(ge=1, le=65535, description="whole seconds, 1 to
 Minutes = Annotated[float, Meta(gt=0, le=1440, description="minutes, above 0, 1440 at most", extra={"example": "15"})]
 Days = Annotated[int, Meta(ge=1, le=3660, description="whole days, 1 to 3660", extra={"example": "7"})]
 RepairHours = Annotated[float, Meta(gt=0, le=8760, description="hours, above 0, 8760 at most", extra={"example": "24"})]
+ShelfHours = Annotated[float, Meta(ge=0, le=24, description="hours, 0 (never) to 24", extra={"example": "8"})]
+Comings = Annotated[int, Meta(ge=2, le=100, description="a whole number, 2 to 100", extra={"example": "3"})]
+Way = Annotated[str, Meta(extra={"choices": ("desk", "button", "page", "city")})]
+Button = Annotated[
+    str,
+    Meta(
+        pattern=rf"\A(gpio:(1?[0-9]|2[0-7])|{SENSOR_ID})\Z",
+        description="a button: a pin from gpio:0 to gpio:27 (BCM numbers), or the id of a contact sensor",
+        extra={"example": '"gpio:23"'},
+    ),
+]
 Times = Annotated[int, Meta(ge=1, le=1000, description="a whole number, 1 to 1000", extra={"example": "2"})]
 InFlight = Annotated[
     int, Meta(ge=1, le=1000, description="a whole number of messages, 1 to 1000", extra={"example": "16"})

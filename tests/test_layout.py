@@ -48,9 +48,10 @@ GATEWAY_ORDER = (
     # the program
     "__main__", "cli", "doctor", "doctor_closed", "doctor_checks", "doctor_modbus", "doctor_finding",
     "alarm", "facility", "check", "db", "outbox", "run", "diskless", "build", "scan_bus",
-    "build_lines", "check_device", "desk", "box", "contract_command",
+    "build_alarms", "build_lines", "check_device", "desk", "box", "contract_command",
     # the flow and what it asks
-    "pipeline", "sensors", "snapshot", "own_alarms", "facilities", "alarms", "reactions", "queues", "waiting",
+    "pipeline", "sensors", "sensor_faults", "snapshot", "own_alarms", "facilities", "alarms", "alarm_life",
+    "alarm_runs", "moment", "reactions", "queues", "waiting",
     "detector", "health", "control", "local", "meters", "modbus_port", "listen_port", "ports", "upkeep", "tickets",
     # to the city, and what keeps it
     "around", "uplink", "session", "wire", "courier", "link", "reader", "storage", "store", "confirming", "salvage",

@@ -53,7 +53,7 @@ def test_the_manual_has_every_key_with_its_default(name, kind):
         elif shown.startswith("`"):
             assert tomllib.loads(f"v = {shown.strip('`')}")["v"] == field.default, field.encode_name
         else:  # "none", "by point": nothing stands there when it is left out
-            left_out = ("", None, site_tables.NOT_GIVEN, site_hall.BY_LETTER_AND_DAY)
+            left_out = ("", None, site_tables.NOT_GIVEN, site_hall.BY_LETTER_AND_DAY, site_tables.Chatter())
             assert field.default in left_out or field.default_factory in (list, dict), shown
 
 
