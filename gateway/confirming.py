@@ -41,19 +41,26 @@ def _apart(db: sqlite3.Connection, epoch_no: int, confirm: Confirm, other: str |
     for stream, rejected in confirm.reject.items():
         for n, why in rejected:
             said += _reject(db, (epoch_no, stream, n), why, confirm.epoch, other, label)
+    for stream, unopened in confirm.unopened.items():
+        for n, why in unopened:
+            said += _reject(db, (epoch_no, stream, n), why, confirm.epoch, other, label, is_notice=None)
     for stream, ranges in confirm.pruned.items():
         said += _notices(stream, [Gap("pruned", a, b, None, epoch=other) for a, b in ranges], label)
     return said
 
 
 def _reject(
-    db: sqlite3.Connection, name: tuple[int, str, int], why: str, epoch: str, other: str | None, label: Label
-) -> list[Draft]:
-    """Quarantine, say so in the stream and raise a health record; the pack stays on the box."""
+    db: sqlite3.Connection, name: tuple[int, str, int], why: str, epoch: str, other: str | None, label: Label,
+    *, is_notice: bool | None = False,
+) -> list[Draft]:  # fmt: skip
+    """Quarantine, say so in the stream and raise a health record; the pack stays on the box.
+
+    is_notice: None for any. A notice that the city rejects is not answered by a notice, or there were no end.
+    """
     _, stream, n = name
     found = db.execute(
-        "UPDATE packs SET state = ? WHERE id = ? AND state = ? AND notice = 0 RETURNING records",
-        (REJECTED, pack_id(*name), WAITING),
+        "UPDATE packs SET state = ? WHERE id = ? AND state = ? AND notice = coalesce(?, notice) RETURNING records",
+        (REJECTED, pack_id(*name), WAITING, is_notice),
     ).fetchone()
     if not found:
         return []

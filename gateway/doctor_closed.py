@@ -273,7 +273,7 @@ def try_database(path: Path, owner: str, mono_s: Mono, say: Words) -> Finding:
         if error.sqlite_errorname == "SQLITE_INTERRUPT":
             return found(say, name, WARN, "database.slow", span=say.span(CHECK_WAIT_S))
         return found(say, name, FAIL, "database.unreadable", why=error)
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # the latter quotes a name that is none any more
         return found(say, name, FAIL, "database.broken", why=error)
     if checked != "ok":
         return found(say, name, FAIL, "database.broken", why=checked.strip().splitlines()[-1])

@@ -90,13 +90,14 @@ class Work(NamedTuple):
 
 
 class Confirm(NamedTuple):
-    """What the city said it holds of one epoch. reject: (n, why)."""
+    """What the city said it holds of one epoch. reject: (n, why). unopened: the same, found by ourselves."""
 
     epoch: str
     upto: dict[str, int] = {}
     also: dict[str, list[tuple[int, int]]] = {}
     reject: dict[str, list[tuple[int, str]]] = {}
     pruned: dict[str, list[tuple[int, int]]] = {}
+    unopened: dict[str, list[tuple[int, str]]] = {}
 
 
 class _Readings:

@@ -182,7 +182,7 @@ class Session:
         except Exception as error:
             log.exception("pack %s/%d of the store cannot be opened", stream, n)
             why = f"cannot be opened: {error}"
-            self._up.on_confirm(Confirm(courier.epochs[epoch_no], reject={stream: [(n, why)]}))
+            self._up.on_confirm(Confirm(courier.epochs[epoch_no], unopened={stream: [(n, why)]}))
             return
         if self._link.gzip:
             payload = contract.compressed(payload)

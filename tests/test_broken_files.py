@@ -14,9 +14,11 @@ import pytest
 
 from drivers.reading import Reading
 from gateway import salvage, schema, wal
-from gateway.contract import STREAMS, Label, Record
+from gateway.contract import STREAMS, Ack, Label, Record, StreamAck
+from gateway.courier import Courier
 from gateway.packs import open_records
-from gateway.pending import Pending, Work
+from gateway.pending import Confirm, Pending, Work
+from gateway.reader import Reader
 from gateway.schema import pack_id, pack_name
 from gateway.storage import Broken, Storage, StorageThread, Stored
 from gateway.store import Store, StoreCorrupt
@@ -270,6 +272,17 @@ def test_a_file_that_forgot_who_it_is_does_not_begin_as_a_new_one(tmp_path: Path
     store = opened(tmp_path, seed=2)
     assert store.epoch != before.epoch and "has forgotten" in store.happened
     assert nothing_is_silent(tmp_path, before)
+
+
+def test_what_a_notice_named_that_does_not_open_any_more_is_named_again(tmp_path: Path) -> None:
+    before = filled(tmp_path, 3)
+    before.commit([], [Confirm(before.epoch, reject={"events": [(2, "schema")]})])
+    by_hand(tmp_path, "UPDATE packs SET body = x'00' WHERE notice = 1 AND id & 0xFFFFFFFF > 1")
+    reader = Reader(tmp_path / "linli.db")
+    courier = Courier(reader, random.Random(1), "city", 8, 600.0, 0.0)
+    confirm = courier.ack(Ack(1, before.epoch, {"events": StreamAck(1, [], [(2, 2)])}), 0.0)
+    reader.close()
+    assert confirm and confirm.pruned == {"events": [(2, 2)]}
 
 
 # -- what is saved ---------------------------------------------------------------------------------------------------

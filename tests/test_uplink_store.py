@@ -111,6 +111,23 @@ def test_a_pack_that_does_not_open_is_given_up_by_name_and_stops_nothing(
     assert box.uplink.state.connections == 1
 
 
+def test_a_notice_that_does_not_open_is_given_up_by_name_too(
+    mosquitto: Mosquitto, make_box: MakeBox, city: Ledgers
+) -> None:
+    city.at(mosquitto.url)
+    box = make_box(mosquitto.url)
+    box.store.commit([Work(box.drafts(5))])
+    row_id = pack_id(box.store.epoch_no, "events", 1)
+    box.store._db.execute("UPDATE packs SET body = x'00112233' WHERE id = ?", (row_id,))
+    box.start()
+    wait(lambda: set(range(2, 7)) <= city.held(box.store.epoch), "what comes behind it")
+    box.put(1)
+    wait(lambda: box.heads["events"] >= 8, "the gap record")
+    box.put(1)
+    wait(lambda: box.uplink.state.acked.get("events") == box.heads["events"] == 9, "it closes the hole")
+    assert box.uplink.state.connections == 1
+
+
 # -- the session's number ---------------------------------------------------------------------------------------------
 
 
