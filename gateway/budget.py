@@ -13,6 +13,7 @@ from gateway.schema import CONFIRMED, N_MAX, WAITING, pack_id, pack_name
 
 CHUNK_PACKS = 64
 _PRUNE_PACKS = 200
+_ROOMY_TO = 0.85
 FULL_AT = 0.90  # of the budget: begin to give up
 REASON = "disk-budget"
 
@@ -63,6 +64,11 @@ class Budget:
     def short(self) -> bool:
         enough = self._limit_pages * FULL_AT
         return self._pragma("page_count") > enough and self.used_pages > enough
+
+    @property
+    def is_roomy(self) -> bool:
+        """Whether old packs may still come in without those that follow being short of room."""
+        return self.used_pages < self.pages_max * _ROOMY_TO
 
     def stop_growing(self) -> None:
         """The file system is full although the budget is not: live within what the file has now."""

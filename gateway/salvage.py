@@ -144,17 +144,19 @@ class Salvaged:
         self.waiting: list[_Waiting] = []
         self.source: sqlite3.Connection | None = None
 
-    def pour(self, db: sqlite3.Connection, alive: Callable[[], object]) -> None:
+    def pour(self, db: sqlite3.Connection, has_room: Callable[[], bool], alive: Callable[[], object]) -> None:
         """Every waiting pack that opens into the fresh database: one after the other, they may be gigabytes.
 
         In transactions of its own; whoever is cut short drops that database and begins again. alive: called after each.
+        Both files need room now. Where it ends the rest stays in the old one and is named; alarms go first.
         """
-        for waiting in self.waiting:
+        for waiting in sorted(self.waiting, key=lambda each: STREAMS.index(each.stream)):
             lost: list[tuple[int, int]] = []
             for first in range(waiting.acked + 1, waiting.head + 1, _POUR_PACKS):
+                fits = has_room()
                 db.execute("BEGIN IMMEDIATE")
                 for n in range(first, min(first + _POUR_PACKS, waiting.head + 1)):
-                    if not self._pour(db, waiting, n):
+                    if not (fits and self._pour(db, waiting, n)):
                         _note(lost, n)
                 db.execute("COMMIT")
                 alive()

@@ -165,7 +165,7 @@ class Store:
         aside = self._aside.set_database_aside()
         self._connect()
         rescued = salvage(aside, self._aside.heads_file)
-        rescued.pour(self._db, still_starting)
+        rescued.pour(self._db, lambda: self._aside.has_room and self._budget.is_roomy, still_starting)
         self._begin_epoch("corrupt", rescued)
         self.happened = f"the database was broken ({why}) and was set aside; a new epoch began"
         self._aside.keep_broken(self._label())

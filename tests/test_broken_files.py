@@ -33,8 +33,8 @@ class Hand:
         return Label(self.boot, 1000.0, 1_800_000_000.0, "ntp", 0.05, "cfg00000")
 
 
-def opened(folder: Path, seed: int = 1) -> Store:
-    store = Store(folder / "linli.db", Hand(), random.Random(seed))
+def opened(folder: Path, seed: int = 1, budget_mb: float = 4000.0) -> Store:
+    store = Store(folder / "linli.db", Hand(), random.Random(seed), budget_mb=budget_mb)
     store.open("kernel")
     return store
 
@@ -301,6 +301,21 @@ def test_what_is_saved_goes_over_in_parts_and_whoever_waits_hears_of_each(
     assert nothing_is_silent(tmp_path, before)
 
 
+def test_where_there_is_no_room_for_all_of_a_broken_file_alarms_and_events_are_saved_and_the_rest_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = ended(tmp_path, 600)
+    smash(tmp_path, root_of(tmp_path, "keep"))
+    monkeypatch.setattr(salvage, "_POUR_PACKS", 4)
+    store = opened(tmp_path, seed=2, budget_mb=0.12)
+    store.commit([work(601)])
+    assert nothing_is_silent(tmp_path, before)
+    db = sqlite3.connect(tmp_path / "linli.db")
+    held = {pack_name(row[0])[1] for row in db.execute("SELECT id FROM packs WHERE id < ?", (pack_id(2, "alarms", 0),))}
+    db.close()
+    assert "events" in held and "health" not in held
+
+
 def test_a_row_that_fits_no_table_any_more_is_left_out_and_named(tmp_path: Path) -> None:
     before = ended(tmp_path)
     smash(tmp_path, root_of(tmp_path, "keep"))
@@ -382,6 +397,3 @@ def test_a_page_of_rubbish_anywhere_leaves_no_number_in_silence(tmp_path: Path, 
     store.commit([work(13)])
     assert nothing_is_silent(tmp_path, before)
     assert set(store.heads()) == set(STREAMS)
-    db = sqlite3.connect(tmp_path / "linli.db")
-    assert db.execute("SELECT count(*) FROM packs WHERE id > ?", (pack_id(store.epoch_no, "events", 0),)).fetchone()[0]
-    db.close()
