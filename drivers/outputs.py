@@ -3,7 +3,6 @@
 from typing import Literal, Protocol
 
 Safe = Literal["off", "on", "keep"]
-When = Literal["start", "stop", "crash"]
 
 
 class OutPin(Protocol):
@@ -13,29 +12,22 @@ class OutPin(Protocol):
 
 
 class Output:
-    """last: how it was driven before this start, for "keep". on: energised, as far as the pin could be driven."""
+    """last: how it was driven before this start. on: energised, as far as the pin could be driven."""
 
-    def __init__(
-        self, name: str, pin: OutPin, *, at_start: Safe = "off", at_stop: Safe = "off", at_crash: Safe = "off",
-        last: bool = False,
-    ) -> None:  # fmt: skip
+    def __init__(self, name: str, pin: OutPin, *, at_stop: Safe = "off", last: bool = False) -> None:
         self.name = name
         self.on = last
         self._pin = pin
-        self._safe: dict[When, Safe] = {"start": at_start, "stop": at_stop, "crash": at_crash}
+        self._at_stop = at_stop
 
     def drive(self, on: bool) -> None:
         """Raises OSError (a PinError) when the pin refuses; `on` then says what it said before."""
         self._pin.drive(on)
         self.on = on
 
-    def safe(self, when: When) -> None:
-        """The state defined for this moment; "keep" drives what it was, so that the pin agrees with what we say.
-
-        "crash" is for the next start after an end that nobody could shape: a killed process switches nothing.
-        """
-        state = self._safe[when]
-        self.drive(self.on if state == "keep" else state == "on")
+    def stop(self) -> None:
+        """The state defined for the program's end; "keep" drives what it was, so that the pin is as we say."""
+        self.drive(self.on if self._at_stop == "keep" else self._at_stop == "on")
 
     def close(self) -> None:
         self._pin.close()

@@ -1,4 +1,4 @@
-"""What must fit between alarms, reactions and the sensors and outputs they speak of."""
+"""What must fit between alarms and the sensors they speak of."""
 
 from collections.abc import Iterator
 
@@ -8,15 +8,13 @@ from gateway.site_devices import fixed_kind
 from gateway.site_lines import Path
 from gateway.site_reader import UNREAD, Mistake, found, one_of, quoted
 from gateway.site_rules import entries, items, read, unknown
-from gateway.site_tables import Alarm, ReactionTable, Sensor, SiteFile, button_sensor
+from gateway.site_tables import Alarm, Sensor, SiteFile, button_sensor
 
 MODELS = {"water-leak": "flow"}
 """A model's name -> the kind of sensor it looks at."""
 
 MODEL_EVERY_S = 60.0
 """A model needs a reading of its sensor at least that often (gateway/detector.py)."""
-
-ACTIONS = {"valve": ("open", "close"), "strobe": ("on", "off"), "buzzer": ("on", "off"), "led": ("on", "off")}
 
 
 def alarm_rules(file: SiteFile) -> Iterator[Mistake]:
@@ -28,16 +26,6 @@ def alarm_rules(file: SiteFile) -> Iterator[Mistake]:
         if steps != sorted(set(steps)):
             expected = "minutes since it came, each more than the one before"
             yield Mistake(("alarm", name, "escalate_min"), str(steps), expected, "write for example [3, 15]")
-
-
-def reaction_rules(file: SiteFile) -> Iterator[Mistake]:
-    for name, reaction in entries(file.reaction):
-        path: Path = ("reaction", name)
-        if read(reaction, "when"):
-            yield from unknown(file.alarm, reaction.when.alarm, (*path, "when"), "alarm")
-        if read(reaction, "do"):
-            yield from unknown(file.output, reaction.do.output, (*path, "do"), "output")
-            yield from _action_rules(file, reaction, (*path, "do"))
 
 
 def _button_rules(file: SiteFile, alarm: Alarm, path: Path) -> Iterator[Mistake]:
@@ -114,24 +102,6 @@ def _comparison_rules(condition: Condition, sensor: Sensor, kind: str, where: Pa
         low, high = sensor.valid
         expected = f"a number within the sensor's valid {found(low)} to {found(high)} {unit}"
         yield Mistake(where, quoted(condition.text), expected, f"write it in {unit}, or correct valid")
-
-
-def _action_rules(file: SiteFile, reaction: ReactionTable, where: Path) -> Iterator[Mistake]:
-    output = (file.output or {}).get(reaction.do.output, UNREAD)
-    if output is UNREAD or not read(output, "kind"):
-        return
-    name, action, _ = reaction.do
-    actions = ACTIONS[output.kind]
-    if action not in actions:
-        do = f'write "{name} {actions[-1] if output.kind == "valve" else actions[0]}"'
-        yield Mistake(where, quoted(action), f"{one_of(actions)} for the {output.kind}", do)
-        return
-    for other_name, other in entries(file.reaction):
-        if other is reaction:
-            return
-        if read(other, "do") and other.do.output == name and other.do.action in set(actions) - {action}:
-            both = f"{quoted(reaction.do.text)}, while reaction {other_name} says {quoted(other.do.text)}"
-            yield Mistake(where, both, "one action for one output", "remove one of the two reactions")
 
 
 def _kind_of(file: SiteFile, sensor: Sensor) -> str:

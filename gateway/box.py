@@ -16,7 +16,6 @@ from gateway.contract import STATE_BYTES_MAX, Json, Record, Topics, dictionary
 from gateway.facilities import Facilities
 from gateway.listen_port import ListenPort
 from gateway.local import Local
-from gateway.meters import Proofs
 from gateway.notify import notify
 from gateway.own_alarms import source_alarm
 from gateway.pending import Pending, Work
@@ -57,7 +56,6 @@ class Parts:
         self.wall, self.mono_s, self.pipeline, self.pending, self.store = wall, mono_s, pipeline, pending, store
         self.topics, self.meta, self.versions = topics, meta, versions
         self.ports: list[Port | ListenPort | ModbusPort] = []
-        self.proofs = Proofs([], dict)
         self.upkeep: Upkeep
         self.facilities: Facilities
         self.local: Local
@@ -203,8 +201,6 @@ class Box:
             self._tell_silence(port)
             for alarm, cause in port.faults():
                 self._parts.pipeline.fault(alarm, cause)
-        for alarm, cause in self._parts.proofs.changed(began_s):
-            self._parts.pipeline.fault(alarm, cause)
         self._parts.local.tick(began_s)
         self._parts.pipeline.tick()
         self._look_after(began_s)
@@ -331,6 +327,7 @@ class Box:
     def state(self) -> Json:
         """Latest values, standing alarms, outputs. A sensor that never spoke is left out, never shown as fine."""
         label = self._parts.wall.label()
+        deeds = self._parts.pipeline.deeds
         values: Json = {}
         for sensor, (value, mono_s) in self._parts.pipeline.values().items():
             values[sensor] = {"value": value, "age_s": round(label.mono - mono_s, 1)}
@@ -338,7 +335,8 @@ class Box:
         more: Json = {"flood": flood} if flood else {}
         return more | {
             "boot": label.boot, "mono": round(label.mono, 3), "wall": label.wall and round(label.wall, 3),
-            "values": values, "alarms": self._parts.pipeline.standing(), "outputs": self._parts.pipeline.outputs(),
+            "values": values, "alarms": self._parts.pipeline.standing(), "outputs": deeds.outputs(),
+            "hands": deeds.hands(), "modes": deeds.modes.on(),
         }  # fmt: skip
 
     # -- the end -----------------------------------------------------------------------------------------------------
@@ -352,7 +350,7 @@ class Box:
         parts = self._parts
         if for_good:
             notify("STOPPING=1")
-            parts.local.safe("stop")
+            parts.local.stop()
         for name, output in parts.local.outputs.items():
             self._pending.keep(f"output:{name}", output.on)
         if self._ticker:

@@ -18,24 +18,25 @@ from drivers.modbus_unit import Unit
 from drivers.outputs import Output
 from drivers.pins import NO_PINS, DigitalIn, Pins, open_pins
 from drivers.pulses import PulseMeter
-from drivers.reading import Fact
+from drivers.reading import GOOD, Fact, Reading
 from drivers.serial_line import SerialLine
-from gateway import build_alarms, build_lines, health
+from gateway import build_alarms, build_deeds, build_lines, health
 from gateway.alarms import Came
 from gateway.box import Box, Parts
+from gateway.button import HOLD_S, Button
 from gateway.clock import SystemClock, Wall, boot_id
 from gateway.config import Bus, Sensor, Site
 from gateway.contract import Json, Label, Topics
+from gateway.deeds import Deeds
 from gateway.detector import Detector
 from gateway.facilities import Facilities
 from gateway.home import OWNER, Home, OtherCentre
 from gateway.local import Local
-from gateway.meters import Proofs, Totals, UnitPin
+from gateway.meters import Totals, UnitPin
 from gateway.minutes import MINUTE_S
 from gateway.own_alarms import cares, facilities, own_alarms, source_alarm
 from gateway.pending import Pending
 from gateway.pipeline import Pipeline
-from gateway.reactions import Plan, Reactions
 from gateway.reader import Reader
 from gateway.sensors import Role
 from gateway.site_devices import model_of
@@ -101,14 +102,14 @@ def build_on(
     pending.kept.update(kept)
     _claim(site, store, pending)
     devices = build_lines.units(site)
-    outputs = _outputs(site, pins, devices, kept, pending, crashed=store.unclean)
-    pipeline = _pipeline(site, outputs, kept, pending, clock, wall, store)
+    outputs = _outputs(site, pins, devices, kept)
+    deeds = build_deeds.deeds(site, outputs, pending, kept, wall.label, crashed=store.unclean)
+    pipeline = _pipeline(site, deeds, kept, pending, clock, wall, store)
     pipeline.carry(missed or {}, clock.mono_s())
     topics = Topics(site.uplink.root, site.gateway)
     parts = Parts(wall, clock.mono_s, pipeline, pending, store, topics, _meta(site), _versions())
     box = Box(parts, loop)
     totals = Totals(build_lines.counters(devices), kept, pending.keep)
-    parts.proofs = Proofs(build_lines.proofs(site), pipeline.outputs)
     own_sources = {*site.buses, *site.devices}
     parts.upkeep = Upkeep(
         cares(site), lambda source: source in own_sources and pipeline.stands(source_alarm(source)), kept, pending.keep,
@@ -118,16 +119,24 @@ def build_on(
     pipeline.on_contact = parts.contact
 
     def polled(facts: list[Fact]) -> None:
-        parts.proofs.see(facts)
+        for fact in facts:
+            if type(fact) is Reading and fact.quality == GOOD and isinstance(fact.value, bool):
+                deeds.see(fact.point, fact.value)
         box.take(totals.take(facts))
 
     parts.ports = build_lines.ports(site, devices, ground.line, store.marks(), loop, box.take, polled, clock.mono_s)
     contacts = {
         int(sensor.point.partition(":")[2]): sensor for sensor in site.sensors.values() if sensor.source == GPIO
     }
+    on_pins = {gpio: (pins.input(gpio), _contact(sensor)) for gpio, sensor in contacts.items()}
+    button = Button(
+        site.test.button, lambda: deeds.press_test(site.test.lasts_min, clock.mono_s()), box.take
+    )  # fmt: skip
+    if site.test.button:
+        gpio = int(site.test.button.partition(":")[2])
+        on_pins[gpio] = pins.input(gpio), Contact(site.test.button, "normally-open", on_s=HOLD_S, off_s=HOLD_S)
     parts.local = Local(
-        {gpio: (pins.input(gpio), _contact(sensor)) for gpio, sensor in contacts.items()},
-        outputs, loop, box.take, clock.mono_s, _meters(site, pins, kept),
+        on_pins, outputs, loop, button.take, clock.mono_s, _meters(site, pins, kept),
         lambda meter: pending.keep(f"pulses:{meter.name}", meter.count),
     )  # fmt: skip
     parts.storage = ground.storage(
@@ -166,17 +175,20 @@ def _claim(site: Site, store: Store, pending: Pending) -> None:
 
 def _has_pins(site: Site) -> bool:
     outputs = any(output.to.startswith(f"{GPIO}:") for output in site.outputs.values())
-    return outputs or bool(site.pulses) or any(sensor.source == GPIO for sensor in site.sensors.values())
+    return (
+        outputs
+        or bool(site.pulses)
+        or bool(site.test.button)
+        or any(sensor.source == GPIO for sensor in site.sensors.values())
+    )
 
 
 def _numbered(site: Site, sensor: Sensor) -> bool:
     return sensor.source != GPIO and sensor.source not in site.devices and sensor.source not in site.pulses
 
 
-def _outputs(
-    site: Site, pins: Pins, devices: dict[str, Unit], kept: dict[str, object], pending: Pending, *, crashed: bool
-) -> dict[str, Output]:
-    """In their state for this start: at_crash after an unclean end, else at_start; "keep" is what was driven last."""
+def _outputs(site: Site, pins: Pins, devices: dict[str, Unit], kept: dict[str, object]) -> dict[str, Output]:
+    """Not driven yet: what each shall be is for gateway/switches.py."""
     found: dict[str, Output] = {}
     for name, setting in site.outputs.items():
         source, _, point = setting.to.partition(":")
@@ -185,13 +197,8 @@ def _outputs(
             if source == GPIO
             else UnitPin(devices[source], devices[source].device.point[point], setting.active == "low")
         )
-        output = Output(
-            name, pin, at_start=setting.at_start,
-            at_stop=setting.at_stop, at_crash=setting.at_crash, last=kept.get(f"output:{name}") is True,
-        )  # fmt: skip
-        output.safe("crash" if crashed else "start")
-        pending.keep(f"output:{name}", output.on)
-        found[name] = output
+        last = kept.get(f"output:{name}") is True
+        found[name] = Output(name, pin, at_stop=build_deeds.SAFE[setting.at_stop], last=last)
     return found
 
 
@@ -206,7 +213,7 @@ def _detector(models: dict[str, list[str]], store: Store, label: Label) -> Detec
 
 
 def _pipeline(
-    site: Site, outputs: dict[str, Output], kept: dict[str, object], pending: Pending, clock: SystemClock, wall: Wall,
+    site: Site, deeds: Deeds, kept: dict[str, object], pending: Pending, clock: SystemClock, wall: Wall,
     store: Store,
 ) -> Pipeline:  # fmt: skip
     sensors = site.sensors.values()
@@ -219,11 +226,10 @@ def _pipeline(
         )
         for s in sensors
     ]  # fmt: skip
-    plans = [Plan(r.name, r.alarm, r.after_s, r.output, r.action, r.per_day) for r in site.reactions.values()]
     detector = _detector(alarms.models(), store, wall.label())
     tickets = Tickets(build_lines.places(site), business_day(wall.label, site.tz), kept, pending.keep)
     pipeline = Pipeline(
-        roles, alarms, Reactions(plans), outputs, detector, pending, clock.mono_s, wall.label, kept, tickets.named,
+        roles, alarms, deeds, detector, pending, clock.mono_s, wall.label, kept, tickets.named,
         build_alarms.faults(site), build_alarms.buttons(site),
     )  # fmt: skip
     levels = {key.removeprefix("level:"): value for key, value in kept.items() if key.startswith("level:")}

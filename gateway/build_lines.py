@@ -19,7 +19,7 @@ from drivers.reading import Fact, Said
 from drivers.serial_line import SerialLine
 from gateway.config import Bus, Site, resolve_port
 from gateway.listen_port import Ear, ListenPort
-from gateway.meters import Counter, Proof
+from gateway.meters import Counter
 from gateway.ports import Port
 from gateway.site_devices import model_of
 from gateway.site_kiosks import table_of
@@ -61,20 +61,6 @@ def counters(devices: dict[str, Unit]) -> list[Counter]:
         for point in unit.names
         if unit.device.point[point].counter
     ]
-
-
-def proofs(site: Site) -> list[Proof]:
-    return [
-        Proof(name, output.proof, output.travel_s + 2 * poll_s)
-        for name, output in site.outputs.items()
-        if output.proof
-        for poll_s in [_poll_s(site, output.proof)]
-    ]
-
-
-def _poll_s(site: Site, point: str) -> float:
-    device = site.devices[point.partition(":")[0]]
-    return device.poll_s or model_of(device).poll_s
 
 
 def ports(

@@ -32,6 +32,8 @@ COMMANDS = {
     "facility": Command(
         "gateway.facility", "the log of doors, lifts, ramps and cords: cases, repairs, tests, as proof"
     ),
+    "output": Command("gateway.output", "hold an output by hand for a while, and let go of it"),
+    "mode": Command("gateway.mode", "test or maintenance: alarms are marked, some reactions wait; ends by itself"),
     "db": Command("gateway.db", "look inside the gateway's database"),
     "outbox": Command("gateway.outbox", "what waits for the city, and since when"),
     "contract": Command("gateway.contract_command", "the city's contract for machines: AsyncAPI and JSON Schemas"),

@@ -1,11 +1,12 @@
 """The site file: what this centre is and has. `load` gives the settings, checked, or every mistake at once.
 
 site_types.py    what a value may be
-site_tables.py, site_hall.py   the tables, their keys and defaults
+site_tables.py, site_hall.py, site_outputs.py   the tables, their keys and defaults
 conditions.py    the sentences of alarms and reactions
 site_lines.py    where each key stands in the text
 site_reader.py   text to tables, collecting mistakes
-site_rules.py, site_devices.py, site_kiosks.py, alarm_rules.py, facility_rules.py   what must fit between the tables
+site_rules.py, site_devices.py, site_kiosks.py, alarm_rules.py, output_rules.py, facility_rules.py   what must fit
+                 between the tables
 site_writer.py   the effective settings as text, and their hash
 """
 
@@ -17,10 +18,11 @@ from pathlib import Path
 import msgspec
 
 from drivers.reading import DriverError
-from gateway import alarm_rules, facility_rules, site_devices, site_kiosks, site_rules
+from gateway import alarm_rules, facility_rules, output_rules, site_devices, site_kiosks, site_rules
 from gateway.conditions import Condition, ConditionError
 from gateway.site_hall import Facility, Queue, Service, Window
 from gateway.site_lines import Lines
+from gateway.site_outputs import Output, TestMode
 from gateway.site_reader import Mistake, Problem, Reader, quoted
 from gateway.site_tables import (
     BUTTON_ON_S,
@@ -28,7 +30,6 @@ from gateway.site_tables import (
     Bus,
     ClockSettings,
     Device,
-    Output,
     Pulse,
     Report,
     Sensor,
@@ -60,6 +61,7 @@ __all__ = [
     "Service",
     "Site",
     "Store",
+    "TestMode",
     "Tls",
     "Uplink",
     "Window",
@@ -78,14 +80,15 @@ _RULES: tuple[Callable[[SiteFile], Iterator[Mistake]], ...] = (
     site_devices.device_rules,
     site_rules.sensor_rules,
     site_rules.pin_rules,
-    site_rules.output_rules,
+    output_rules.output_rules,
     site_rules.service_rules,
     site_kiosks.bus_rules,
     site_kiosks.window_rules,
     site_rules.uplink_rules,
     site_rules.tls_rules,
     alarm_rules.alarm_rules,
-    alarm_rules.reaction_rules,
+    output_rules.reaction_rules,
+    output_rules.test_rules,
     facility_rules.facility_rules,
 )
 
@@ -108,6 +111,7 @@ class Reaction(msgspec.Struct, frozen=True):
     action: str
     per_day: int | None = None
     unless: list[str] = []
+    undo: str = ""
 
 
 class Model(msgspec.Struct, frozen=True):
@@ -140,6 +144,7 @@ class Site(msgspec.Struct, frozen=True):
     clock: ClockSettings
     uplink: Uplink
     store: Store
+    test: TestMode
     tls: Tls | None
     queues: dict[str, Queue]
     services: dict[str, Service]
@@ -304,12 +309,15 @@ def _site(file: SiteFile, path: Path) -> Site:
         outputs=file.output,
         alarms=file.alarm,
         reactions={
-            name: Reaction(name, r.when.alarm, r.when.after_s, r.do.output, r.do.action, r.per_day)
+            name: Reaction(
+                name, r.when.alarm, r.when.after_s, r.do.output, r.do.action, r.per_day, r.unless, r.undo or ""
+            )
             for name, r in file.reaction.items()
         },
         clock=file.clock,
         uplink=file.uplink,
         store=file.store,
+        test=file.test,
         tls=file.tls,
         queues=file.queue,
         services=file.service,

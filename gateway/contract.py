@@ -192,6 +192,8 @@ def _cloud_event(record: Json, source: str, event_id: str, label: Label) -> Json
     event["data"] = record["data"]
     if record.get("src"):
         event["src"] = record["src"]
+    if record.get("test"):
+        event["test"] = True
     return event
 
 

@@ -59,11 +59,17 @@ class WindowChanged(Struct, kw_only=True):
     address: Count | UnsetType = UNSET
 
 
-class ReactionCause(Struct, kw_only=True):
-    reaction: str
-    alarm: str
-    occurrence: Count
-    why: Annotated[str, Meta(extra_json_schema=known("standing", "returned"))]
+class Why(Struct, kw_only=True):
+    """Who wanted it, and why now. by: "reaction", "exercise", "start", or the person who asked."""
+
+    by: str
+    why: Annotated[str, Meta(extra_json_schema=known("standing", "returned", "asked", "over", "exercise"))]
+    reaction: str | UnsetType = UNSET
+    alarm: str | UnsetType = UNSET
+    occurrence: Count | UnsetType = UNSET
+
+
+Action = Literal["close", "open", "on", "off"]
 
 
 class FacilityLog(Struct, kw_only=True):
@@ -87,9 +93,62 @@ class FacilityLog(Struct, kw_only=True):
 class OutputChanged(Struct, kw_only=True):
     """An output was driven. It is what the box did, not proof that the valve has moved."""
 
-    value: Literal["close", "open", "on", "off"]
+    value: Action
     output: str
-    cause: ReactionCause
+    cause: Why
+
+
+class OutputRefused(Struct, kw_only=True):
+    """It was wanted and not done. why: "fire-line", "interlock <output>", or who holds it otherwise by hand."""
+
+    value: Action
+    output: str
+    why: str
+    cause: Why
+
+
+class OutputProved(Struct, kw_only=True):
+    """Its contact agreed, took_s after it was driven."""
+
+    value: Action
+    output: str
+    took_s: Some
+
+
+class OutputAsked(Struct, kw_only=True):
+    """A person took an output in hand for `minutes`, or let go of it ("auto")."""
+
+    value: Literal["close", "open", "on", "off", "auto"]
+    output: str
+    by: str
+    minutes: Some | UnsetType = UNSET
+
+
+class ReactionHeld(Struct, kw_only=True):
+    """A reaction whose time had come did nothing; value is its name. In a mode it acts when that is over."""
+
+    value: str
+    alarm: str
+    occurrence: Count
+    why: Annotated[str, Meta(extra_json_schema=known("test", "maintenance", "per-day"))]
+
+
+class ModeBegan(Struct, kw_only=True):
+    """place: a sensor's id or what it begins with; empty: the whole centre."""
+
+    value: Annotated[str, Meta(extra_json_schema=known("test", "maintenance"))]
+    place: str
+    by: str
+    minutes: Some
+
+
+class ModeEnded(Struct, kw_only=True):
+    """by: who ended it; "end": its time was over. alarms: how many came in it."""
+
+    value: Annotated[str, Meta(extra_json_schema=known("test", "maintenance"))]
+    place: str
+    by: str
+    alarms: Count
 
 
 class MeterSwapped(Struct, kw_only=True):
@@ -160,7 +219,7 @@ class Alarm(Struct, kw_only=True):
     severity: Severity
     since: Annotated[Utc | None, Meta(description="of this state; null while the clock is unsure")]
     cause: Annotated[AlarmCause | None, Meta(description="of its last coming; null: it never came")]
-    test: bool
+    test: Annotated[bool, Meta(description="this occurrence came while the test mode was on")]
     name: str
     occurrence: Annotated[int, Meta(ge=0, description="counts how often it has come; with alarm_id its identity")]
     what: Annotated[str, Meta(extra_json_schema=known(*ALARM_STEPS))]
@@ -174,6 +233,9 @@ class Alarm(Struct, kw_only=True):
     group: str | UnsetType = UNSET
     summarised: Annotated[bool | UnsetType, Meta(description="told to people by `box:flood`, not by itself")] = UNSET
     shelved_s: Annotated[float | UnsetType, Meta(description="out of sight for so long since it was shelved")] = UNSET
+    maintenance: Annotated[
+        bool | UnsetType, Meta(description="it came while all that it looks at was under maintenance")
+    ] = UNSET
 
 
 class Process(Struct, kw_only=True):
@@ -270,7 +332,10 @@ class Snapshot(Struct, kw_only=True):
     value: Literal["hour"]
     part: Annotated[int, Meta(ge=1)]
     parts: Annotated[int, Meta(ge=1, description="of this moment; more than one when it is long")]
-    keep: Annotated[dict[str, Any], Meta(description="by `<sort>:<name>`; sorts: alarm, output, level, pulses, total")]
+    keep: Annotated[
+        dict[str, Any],
+        Meta(description="by `<sort>:<name>`; sorts: alarm, born, output, hand, reaction, mode, level, pulses, total"),
+    ]
 
 
 class Probe(Struct, kw_only=True):
@@ -295,6 +360,12 @@ RECORD_TYPES: dict[str, dict[str, type[Struct]]] = {
     | {
         "ticket.rated": Rating,
         "output.changed": OutputChanged,
+        "output.refused": OutputRefused,
+        "output.proved": OutputProved,
+        "output.asked": OutputAsked,
+        "reaction.held": ReactionHeld,
+        "mode.began": ModeBegan,
+        "mode.ended": ModeEnded,
         "source.lost": SourceLost,
         "clock.synced": ClockSynced,
         "meter.swapped": MeterSwapped,

@@ -100,7 +100,7 @@ class Senml(Struct, kw_only=True):
 
 
 class Event(Struct, kw_only=True):
-    """A CloudEvents 1.0 event; `monoms` and `src` are extension attributes."""
+    """A CloudEvents 1.0 event; `monoms`, `src` and `test` are extension attributes."""
 
     specversion: Literal["1.0"]
     id: Annotated[str, Meta(pattern="^[0-9a-f]{8}-[a-z]+-[0-9]+-[0-9]+$", description="<epoch>-<stream>-<n>-<index>")]
@@ -111,6 +111,7 @@ class Event(Struct, kw_only=True):
     time: Annotated[Utc | UnsetType, Meta(description="UTC; left out while the clock is unsure")] = UNSET
     data: dict[str, Any]
     src: Src | UnsetType = UNSET
+    test: Annotated[bool | UnsetType, Meta(description="true: born while the test mode was on")] = UNSET
 
 
 # -- payloads ----------------------------------------------------------------------------------------------------------
@@ -243,6 +244,23 @@ class FloodOfAlarms(Struct, kw_only=True):
     first: str
 
 
+class Hand(Struct, kw_only=True):
+    """Somebody holds an output."""
+
+    action: Literal["close", "open", "on", "off"]
+    by: str
+    left_s: Count
+
+
+class Mode(Struct, kw_only=True):
+    """place: a sensor's id or what it begins with; empty: the whole centre."""
+
+    mode: Annotated[str, Meta(extra_json_schema=known("test", "maintenance"))]
+    place: str
+    by: str
+    left_s: Count
+
+
 class State(Struct, kw_only=True):
     """Topic state, retained: for a screen. At each alarm change, once a minute. A sensor that never spoke is absent."""
 
@@ -254,6 +272,8 @@ class State(Struct, kw_only=True):
     alarms: Annotated[dict[str, Standing], Meta(description="those that are not normal")]
     flood: Annotated[FloodOfAlarms | UnsetType, Meta(description="left out while there is none")] = UNSET
     outputs: Annotated[dict[str, bool], Meta(description="true: energised")]
+    hands: Annotated[dict[str, Hand] | UnsetType, Meta(description="outputs that somebody holds, until an end")] = UNSET
+    modes: Annotated[list[Mode] | UnsetType, Meta(description="test and maintenance that are on")] = UNSET
 
 
 class Reject(Struct, kw_only=True):

@@ -8,6 +8,7 @@ from gateway.config import Site
 from gateway.contract import Json, Record
 from gateway.control import Answer
 from gateway.facilities import DEEDS
+from gateway.modes import MAINTENANCE, MODES
 from gateway.own_alarms import own_alarms
 
 _POLL_S = 0.05
@@ -27,7 +28,7 @@ class Desk:
         return {
             "status": self._status, "probe": self._probe, "seen": self._seen,
             "acknowledge": self._acknowledge, "reset": self._reset, "shelve": self._shelve, "unshelve": self._unshelve,
-            "alarms": self._alarms, "facility": self._facility,
+            "alarms": self._alarms, "facility": self._facility, "output": self._output, "mode": self._mode,
         }  # fmt: skip
 
     async def _status(self, _request: Json) -> Json:
@@ -117,9 +118,42 @@ class Desk:
         self._box.hurry()
         return {"done": done, "alarms": self._box.pipeline.standing()}
 
+    async def _output(self, request: Json) -> Json:
+        """Hold an output: {"output", "action", "minutes", "by"} -> {"outputs", "hands"}. Raises ValueError."""
+        name, action, by = (str(request.get(key, "")) for key in ("output", "action", "by"))
+        deeds = self._box.pipeline.deeds
+        deeds.override(name, action, _number(request, "minutes"), by or "desk", self._mono_s())
+        self._box.hurry()
+        return {"outputs": deeds.outputs(), "hands": deeds.hands()}
+
+    async def _mode(self, request: Json) -> Json:
+        """{"mode": "test", "maintenance" or "end", "place", "minutes", "by"} -> {"modes"}; of maintenance also the
+        alarms that it covers, and those that it does not, because they look elsewhere too. Raises ValueError.
+        """
+        mode, place, by = (str(request.get(key, "")) for key in ("mode", "place", "by"))
+        deeds, now_s = self._box.pipeline.deeds, self._mono_s()
+        found: Json = {}
+        if mode == "end":
+            for name in MODES:
+                deeds.end_mode(name, place, by or "desk", now_s)
+        else:
+            deeds.begin_mode(mode, place, _number(request, "minutes"), by or "desk", now_s)
+            if mode == MAINTENANCE:
+                found["covered"], found["also_elsewhere"] = deeds.modes.reach(place)
+        self._box.hurry()
+        return {"modes": deeds.modes.on(), **found}
+
     async def _until(self, true: Callable[[], bool], request: Json) -> bool:
         asked = request.get("wait_s", 10.0)
         until_s = self._mono_s() + min(float(asked) if isinstance(asked, int | float) else 10.0, _WAIT_MAX_S)
         while not true() and self._mono_s() < until_s:
             await asyncio.sleep(_POLL_S)
         return true()
+
+
+def _number(request: Json, key: str) -> float:
+    """Raises ValueError."""
+    value = request.get(key)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"found {key} {value!r}, expected a number")
+    return float(value)

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable
 
 from drivers.contacts import Contact
-from drivers.outputs import Output, When
+from drivers.outputs import Output
 from drivers.pins import DigitalIn
 from drivers.pulses import PulseMeter
 from drivers.reading import Fact, Reading
@@ -72,13 +72,13 @@ class Local:
             elif isinstance(contact, PulseMeter):
                 self._settle(contact)  # its flow falls while nothing comes
 
-    def safe(self, when: When) -> None:
-        """One stuck output does not keep the others from their safe state."""
+    def stop(self) -> None:
+        """One stuck output does not keep the others from their state at the end."""
         for name, output in self.outputs.items():
             try:
-                output.safe(when)
+                output.stop()
             except OSError as error:
-                log.error("output %s could not be set for %s: %s", name, when, error)
+                log.error("output %s could not be left as at_stop says: %s", name, error)
 
     def close(self) -> None:
         for pin, _ in self._contacts.values():

@@ -1,4 +1,4 @@
-"""What polled meters need besides their readings: totals that go on when a meter is changed, outputs that are proved.
+"""What polled meters need besides their readings: totals that go on when a meter is changed, outputs as pins.
 
 Sans-IO: facts in, facts out, state to keep through `keep`.
 """
@@ -8,12 +8,10 @@ from typing import NamedTuple
 
 from drivers.device_file import Point
 from drivers.modbus_unit import Unit
-from drivers.reading import FAULT, GOOD, Event, Fact, Reading, Value
-from gateway.contract import Json
+from drivers.reading import FAULT, GOOD, Event, Fact, Reading
 
 FALLS_TO_BELIEVE = 3  # readings below the last one, each not below the one before: a unit that boots may say 0 once
 WRAP_SHARE = 0.1  # of the counter's range: only from its last tenth into its first it has wrapped
-PROOF_LEAST_S = 2.0
 
 
 class Counter(NamedTuple):
@@ -86,51 +84,6 @@ class Totals:
         device, _, point = reading.point.partition(":")
         data: dict[str, object] = {"value": found, "was": was, "point": point, "offset": offset}
         return Event(device, "meter.swapped", data, reading.mono_s)
-
-
-class Proof(NamedTuple):
-    """wait_s: how long the thing may take, until its contact must agree."""
-
-    output: str
-    point: str
-    wait_s: float
-
-
-class Proofs:
-    """driven: {output: energised} as the pipeline has it. Tells only what changed."""
-
-    def __init__(self, proofs: list[Proof], driven: Callable[[], dict[str, bool]]) -> None:
-        self._proofs = proofs
-        self._driven = driven
-        self._seen: dict[str, tuple[Value, str]] = {}
-        self._since_s: dict[str, float] = {}
-        self._asked: dict[str, bool] = {}
-        self._told: dict[str, bool] = {}
-
-    def see(self, facts: list[Fact]) -> None:
-        points = {proof.point for proof in self._proofs}
-        for fact in facts:
-            if type(fact) is Reading and fact.point in points:
-                self._seen[fact.point] = (fact.value, fact.quality)
-
-    def changed(self, now_s: float) -> list[tuple[str, Json | None]]:
-        """(alarm, cause or None) of each output whose proof began or ceased to contradict it."""
-        found: list[tuple[str, Json | None]] = []
-        driven = self._driven()
-        for proof in self._proofs:
-            on = driven[proof.output]
-            if self._asked.get(proof.output) != on:
-                self._asked[proof.output], self._since_s[proof.output] = on, now_s
-            if now_s - self._since_s[proof.output] < max(proof.wait_s, PROOF_LEAST_S) or proof.point not in self._seen:
-                continue
-            value, quality = self._seen[proof.point]
-            wrong = quality == GOOD and value is not on
-            if wrong != self._told.get(proof.output):
-                self._told[proof.output] = wrong
-                said = f"{proof.point} is {'active' if value else 'idle'}, {proof.output} is {'on' if on else 'off'}"
-                cause: Json | None = {"condition": "proof", "value": said} if wrong else None
-                found.append((f"proof:{proof.output}", cause))
-        return found
 
 
 class UnitPin:

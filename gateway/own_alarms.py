@@ -6,6 +6,7 @@ from gateway.conditions import LOOP_WORDS, SILENT
 from gateway.config import Site
 from gateway.facilities import Facility
 from gateway.site_devices import model_of
+from gateway.switches import flow_alarm, output_alarm
 from gateway.upkeep import Care
 
 
@@ -57,8 +58,9 @@ def own_alarms(site: Site) -> dict[str, tuple[str, str]]:
         if model_of(device).setting:
             found[f"settings:{name}"] = (f"{name} 设置被改 settings changed", "settings")
     for name, output in site.outputs.items():
-        if output.proof:
-            found[f"proof:{name}"] = (f"{name} 未到位 not proved", "proof")
+        found[output_alarm(name)] = (f"{name} 动作异常 did not do what it was told", "output")
+        if output.flow:
+            found[flow_alarm(name)] = (f"{name} 关而仍有水流 closed, and water flows on", "flow")
     for sensor, words in fault_words(site).items():
         found[f"fault:{sensor}"] = (f"{site.sensors[sensor].name} 故障 fault", ", ".join(sorted(words)))
     for care in cares(site):

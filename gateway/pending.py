@@ -216,6 +216,7 @@ class Pending:
         self._close_s: float | None = None  # numbered readings must become a pack
         self._local_due_s: float | None = None
         self.kept: dict[str, object] = {}  # all that `keep` said, and what build.py found in the store
+        self.test = False  # every event is marked until it is False again
         self.records = 0  # waiting here, for the back-pressure
 
     def reading(self, sensor: str, unit: str, source: str, reading: Reading, now_s: float) -> None:
@@ -245,7 +246,7 @@ class Pending:
         waiting = self._records[stream]
         if stream == "events" and not waiting:
             self._events_since_s = now_s
-        waiting.append(record.as_record())
+        waiting.append(record.as_record() | ({"test": True} if self.test and stream == "events" else {}))
         self.records += 1
         if stream == "health":
             self._by(now_s + self._local_s)

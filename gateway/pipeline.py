@@ -4,30 +4,27 @@
 reactions act at once, and leaves the rest (commit, publish) to the threads behind `pending`.
 """
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
 from drivers.kinds import is_active
-from drivers.outputs import Output
 from drivers.reading import GOOD, Event, Lost, Reading, Run, Said, Value
 from gateway.alarms import CAME, CENTRE, Alarms, Came, Change
 from gateway.around import Around
 from gateway.contract import Json, Label, Record, rfc3339
+from gateway.deeds import Deeds
 from gateway.detector import Detector
+from gateway.modes import MAINTENANCE, TEST
 from gateway.moment import Here
 from gateway.pending import Pending
-from gateway.reactions import Action, Reactions
 from gateway.reporting import Reporting
 from gateway.sensor_faults import SensorFaults
 from gateway.sensors import Role, Sensor, Sensors
 
-log = logging.getLogger(__name__)
-
 
 class Pipeline:
-    """label: the wall as the packs see it. outputs: {name: Output} of the site file. kept: state of an earlier run.
+    """label: the wall as the packs see it. deeds: reactions and outputs. kept: state of an earlier run.
 
     faults: which alarm tells what is wrong with a sensor. buttons: {sensor: the alarms it acknowledges}.
     """
@@ -36,8 +33,7 @@ class Pipeline:
         self,
         roles: list[Role],
         alarms: Alarms,
-        reactions: Reactions,
-        outputs: dict[str, Output],
+        deeds: Deeds,
         detector: Detector,
         pending: Pending,
         mono_s: Callable[[], float],
@@ -50,8 +46,7 @@ class Pipeline:
         self._alarms = alarms
         self._faults = faults or SensorFaults({})
         self._buttons = buttons or {}
-        self._reactions = reactions
-        self._outputs = outputs
+        self.deeds = deeds
         self._detector = detector
         self._model = next(iter(alarms.models()), "")
         self._pending = pending
@@ -165,7 +160,8 @@ class Pipeline:
         for alarm, cause in self._faults.tick(self._alarms.has, self._alarms.stands):
             self._changed(self._alarms.fault(alarm, cause, now_s), now_s)
         self._changed(self._alarms.tick(now_s), now_s)
-        self._act(self._reactions.tick(now_s), now_s)
+        for alarm, cause in self.deeds.tick(now_s, self._sensors.latest):
+            self._changed(self._alarms.fault(alarm, cause, now_s), now_s)
         for counted, report in self._with_statistics:
             self._statistics(counted, report.over(now_s), now_s)
         if self._around.waiting:
@@ -183,15 +179,16 @@ class Pipeline:
     # -- alarms and what follows -------------------------------------------------------------------------------------
 
     def restore(self, levels: dict[str, Value], now_s: float) -> None:
-        """After a restart: the last known levels, and the reactions to what stands already."""
+        """After a restart: outputs as they shall be, the last known levels, the reactions to what stands already."""
         self._alarms.here = Here.by(self._label())
+        self.deeds.restored(self._alarms.stands, now_s)
         for sensor in self._sensors.all():
             if sensor.id in levels and sensor.source:
                 sensor.value = levels[sensor.id]
                 self._changed(self._alarms.reading(sensor.id, levels[sensor.id], now_s, now_s), now_s)
         for name in self._alarms.standing():
             if self._alarms.stands(name):
-                self._act(self._reactions.alarm(name, True, self._alarms.kept(name).occurrence, now_s), now_s)
+                self.deeds.alarm(name, True, self._alarms.kept(name).occurrence, now_s)
 
     def carry(self, came: Mapping[str, Came], now_s: float) -> None:
         """Alarms that came before this start, while there was no disk."""
@@ -222,9 +219,11 @@ class Pipeline:
     def _changed(self, changes: list[Change], now_s: float) -> None:
         for change in changes:
             rule, kept = change.rule, change.kept
-            self._act(self._reactions.alarm(rule.name, change.standing, change.occurrence, now_s), now_s)
+            self.deeds.alarm(rule.name, change.standing, change.occurrence, now_s)
             wall_s = self._alarms.here.wall_s(kept.entered) if kept.entered else None
-            data = change.data(rfc3339(wall_s) if wall_s is not None else None)
+            marks = self.deeds.modes.marks(rule.name, change.occurrence)
+            data = change.data(rfc3339(wall_s) if wall_s is not None else None, TEST in marks)
+            data[MAINTENANCE] = MAINTENANCE in marks
             self._pending.record("alarms", Record("alarm", rule.name, change.mono_s, data), now_s)
             self._pending.keep(f"alarm:{rule.name}", msgspec.to_builtins(self._alarms.kept(rule.name)))
             self.alarm_changes += 1
@@ -236,18 +235,6 @@ class Pipeline:
             self._pending.keep(f"run:{group}", msgspec.to_builtins(self._alarms.runs.of(group)))
         for condition in change.rule.any:
             self._around.alarm(condition.sensor, self._alarms.here.boot, change.mono_s)
-
-    def _act(self, actions: list[Action], now_s: float) -> None:
-        """The deed first, its record after it."""
-        for action in actions:
-            try:
-                self._outputs[action.output].drive(action.energise)
-            except OSError as error:
-                log.error("output %s could not be driven to %s: %s", action.output, action.action, error)
-                continue
-            data: Json = {"value": action.action, "output": action.output, "cause": action.cause}
-            self._pending.record("events", Record("output.changed", action.output, now_s, data), now_s)
-            self._pending.keep(f"output:{action.output}", action.energise)
 
     # -- looking -----------------------------------------------------------------------------------------------------
 
@@ -273,10 +260,6 @@ class Pipeline:
     def told(self) -> list[Json]:
         """Each alarm that is not normal, as its newest record says, in the order of their coming; for a person."""
         return self._alarms.told(self._mono_s())
-
-    def outputs(self) -> dict[str, bool]:
-        """{output: energised}"""
-        return {name: output.on for name, output in self._outputs.items()}
 
     @property
     def model_fault(self) -> str:

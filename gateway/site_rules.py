@@ -148,31 +148,6 @@ def pin_rules(file: SiteFile) -> Iterator[Mistake]:
     yield from twice([*sensors, *outputs, *pulses, *buttons.items()], "point")
 
 
-def output_rules(file: SiteFile) -> Iterator[Mistake]:
-    for name, output in entries(file.output):
-        if read(output, "kind", "travel_s") and output.travel_s and output.kind != "valve":
-            what = f"travel_s for the {output.kind} {quoted(name)}"
-            yield Mistake(("output", name, "travel_s"), what, "travel_s for a valve", "remove it")
-        if read(output, "to") and not output.to.startswith("gpio:"):
-            yield from _device_point_rules(file, output.to, ("output", name, "to"), "output")
-        if read(output, "proof") and output.proof:
-            yield from _device_point_rules(file, output.proof, ("output", name, "proof"), "contact")
-
-
-def _device_point_rules(file: SiteFile, name: str, where: Path, sort: str) -> Iterator[Mistake]:
-    """sort: "output": one that the device file lets be driven; "contact": one that is on or off."""
-    source = name.partition(":")[0]
-    yield from unknown(file.device, source, where, "device")
-    device, point = device_point(file, name)
-    if device is None:
-        return  # the device itself is wrong, or its file, and told so
-    fits = [n for n, p in device.point.items() if (p.access == "output" if sort == "output" else p.kind == "contact")]
-    if point is None or point.name not in fits:
-        expected = f"{'an output' if sort == 'output' else 'a contact'} of {device.model}: {', '.join(fits) or 'none'}"
-        do = f"write for example {quoted(f'{source}:{fits[0]}')}" if fits else "name another device"
-        yield Mistake(where, quoted(name), expected, do)
-
-
 def service_rules(file: SiteFile) -> Iterator[Mistake]:
     for name, service in entries(file.service):
         if read(service, "queue"):

@@ -11,8 +11,9 @@ import msgspec
 from msgspec import Meta
 
 from drivers.kinds import KINDS
-from gateway.conditions import Condition, Do, When
+from gateway.conditions import Condition
 from gateway.site_hall import Facility, Queue, Service, Window
+from gateway.site_outputs import Output, ReactionTable, TestMode
 from gateway.site_types import (
     KEY,
     Address,
@@ -23,7 +24,6 @@ from gateway.site_types import (
     CubicMetres,
     Days,
     Deadband,
-    Drive,
     FileRef,
     Hours,
     InFlight,
@@ -55,7 +55,6 @@ from gateway.site_types import (
     Table,
     TableName,
     TicketLines,
-    Times,
     Title,
     Topic,
     Way,
@@ -243,24 +242,6 @@ class Sensor(Table, frozen=True, rename={"id": "key", "point": "from"}):
         )
 
 
-class Output(Table, frozen=True, rename={"name": "key"}):
-    """One switched thing, on a pin or on a device's output. travel_s: how long a valve takes from end to end.
-
-    proof: a device's contact that is active when the thing has done what it was told.
-    """
-
-    NOT_YET = frozenset({"line", "drive", "exercise", "approved_by", "silence"})
-    name: Annotated[str, KEY]
-    to: Drive
-    kind: Literal["valve", "strobe", "buzzer", "led"]
-    active: Literal["high", "low"] = "high"
-    at_start: Literal["off", "on", "keep"] = "off"
-    at_stop: Literal["off", "on", "keep"] = "off"
-    at_crash: Literal["off", "on", "keep"] = "off"
-    travel_s: Seconds = 0.0
-    proof: Point = ""
-
-
 class Chatter(Table, frozen=True):
     """times comings within within_s are one alarm that chatters, until calm_s have gone by without a change."""
 
@@ -306,16 +287,6 @@ BUTTON_ON_S = 0.03  # a push button bounces for less
 def button_sensor(pin: str) -> str:
     """The sensor that stands for a button given by its pin."""
     return f"button/{pin.replace(':', '')}"
-
-
-class ReactionTable(Table, frozen=True, rename={"name": "key"}):
-    """`reaction.<name>` as written; `Reaction` in config.py is what the program uses."""
-
-    NOT_YET = frozenset({"unless", "undo"})
-    name: Annotated[str, KEY]
-    when: When
-    do: Do
-    per_day: Times | None = None
 
 
 class Uplink(Table, frozen=True):
@@ -366,7 +337,7 @@ class Tls(Table, frozen=True):
 class SiteFile(Table, frozen=True):
     """The whole file, table by table."""
 
-    NOT_YET = frozenset({"extends", "profile", "page", "test", "detector"})
+    NOT_YET = frozenset({"extends", "profile", "page", "detector"})
     schema: Annotated[Literal[1], Meta(extra={"example": "1"})]
     site: Place
     uplink: Uplink
@@ -383,4 +354,5 @@ class SiteFile(Table, frozen=True):
     window: dict[Label, Window] = {}
     facility: dict[Name, Facility] = {}
     store: Store = Store()
+    test: TestMode = TestMode()
     tls: Tls | None = None

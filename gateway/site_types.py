@@ -6,7 +6,7 @@ Times are seconds (`_s`) unless the name says otherwise; limits and deadbands ar
 sensor's kind (drivers/kinds.py).
 """
 
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from msgspec import Meta, Struct
 
@@ -117,6 +117,17 @@ Drive = Annotated[
         extra={"example": '"gpio:5"'},
     ),
 ]
+Rest = Annotated[Literal["off", "on", "keep", "open", "close"], Meta(extra={"example": '"keep"'})]
+Contact = Annotated[
+    str,
+    Meta(
+        pattern=rf"\A({SENSOR_ID}|[a-z][a-z0-9-]*:[A-Za-z0-9_-]+)\Z",
+        description='a contact: "<device>:<point>", or the id of a sensor',
+        extra={"example": '"io1:di5"'},
+    ),
+]
+ModeName = Annotated[str, Meta(extra={"choices": ("maintenance", "test")})]
+TestMinutes = Annotated[float, Meta(gt=0, le=240, description="minutes, above 0, 240 at most", extra={"example": "15"})]
 Model = Annotated[
     str,
     Meta(

@@ -144,6 +144,8 @@ def ask_outputs(dialogue: Dialogue, draft: Draft) -> None:
                 when = f"alarm.{alarm} active {form.get('after', '')}".strip()
                 more = {"per_day": form["per_day"]} if "per_day" in form else {}
                 reactions[f"{name}-{alarm}"[:32]] = {"when": when, "do": f"{name} {form['do']}", **more}
+        if what == "valve" and reactions:
+            entry["approved_by"] = dialogue.ask(f"{key}.approved_by", of_type(Title))
         draft.add_all({"output": {name: entry}, "reaction": reactions})
         return True
 

@@ -38,9 +38,9 @@ from gateway.budget import Budget
 from gateway.clock import sleep_s
 from gateway.contract import STREAMS
 from gateway.courier import Courier, Parcel
+from gateway.deeds import Deeds
 from gateway.numbers import Numbers
 from gateway.pending import Confirm, Work
-from gateway.pipeline import Pipeline
 from gateway.schema import pack_id, pack_name
 from gateway.session import Session
 from gateway.storage import StorageThread
@@ -180,17 +180,13 @@ def confirmed_forgotten() -> None:
 
 
 def deed_after_commit() -> None:
-    act, stored = Pipeline._act, Box._stored
-
-    def later(pipeline: Any, actions: list[Any], now_s: float) -> None:
-        pipeline.__dict__.setdefault("later", []).append((actions, now_s))
+    settle, stored = Deeds._settle, Box._stored
 
     def then(box: Any, what: Any) -> None:
         stored(box, what)
-        for actions, now_s in box.pipeline.__dict__.pop("later", []):
-            act(box.pipeline, actions, now_s)
+        settle(box.pipeline.deeds, box.mono_s())
 
-    Pipeline._act = later
+    Deeds._settle = lambda deeds, now_s: None
     Box._stored = then
 
 

@@ -6,7 +6,6 @@ import random
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ from gpiozero import Device
 from gpiozero.pins.mock import MockFactory
 
 from drivers.contacts import UNTOLD_MAX, Contact
-from drivers.outputs import Output, Safe, When
+from drivers.outputs import Output, Safe
 from drivers.pins import DigitalIn, PinError, Pins, open_pins
 from drivers.reading import DriverError, Reading
 from gateway.build import ground_of
@@ -360,29 +359,24 @@ def test_active_low_turns_the_level_round_and_nothing_is_touched_before_the_firs
     assert mock.pin(5).state == 1 - level
 
 
-@pytest.mark.parametrize("when", ["start", "stop", "crash"])
 @pytest.mark.parametrize(
     ("state", "last", "driven"),
     [("off", True, False), ("on", False, True), ("keep", True, True), ("keep", False, False)],
 )
-def test_an_output_goes_to_the_state_that_its_moment_defines(when: When, state: Safe, last: bool, driven: bool) -> None:
+def test_an_output_is_left_as_at_stop_says(state: Safe, last: bool, driven: bool) -> None:
     relay = Relay()
-    make: Callable[..., Output] = Output
-    others: Safe = "off" if driven else "on"
-    states = {"at_start": others, "at_stop": others, "at_crash": others, f"at_{when}": state}
-    output = make("valve", relay, last=last, **states)
-    output.safe(when)
+    output = Output("valve", relay, last=last, at_stop=state)
+    output.stop()
     assert (relay.driven, output.on) == ([driven], driven)
 
 
 def test_keep_means_what_was_driven_last() -> None:
     relay = Relay()
     output = Output("valve", relay, at_stop="keep")
-    output.safe("start")
     output.drive(True)
-    output.safe("stop")
+    output.stop()
     output.close()
-    assert (relay.driven, relay.closed) == ([False, True, True], True)
+    assert (relay.driven, relay.closed) == ([True, True], True)
 
 
 def test_an_output_that_refuses_does_not_claim_to_be_on() -> None:

@@ -47,20 +47,21 @@ DOORS = {
 GATEWAY_ORDER = (
     # the program
     "__main__", "cli", "doctor", "doctor_closed", "doctor_checks", "doctor_modbus", "doctor_finding",
-    "alarm", "facility", "check", "db", "outbox", "run", "diskless", "build", "scan_bus",
-    "build_alarms", "build_lines", "check_device", "desk", "box", "contract_command",
+    "alarm", "facility", "output", "mode", "check", "db", "outbox", "run", "diskless", "build", "scan_bus",
+    "build_alarms", "build_lines", "build_deeds", "check_device", "desk", "box", "contract_command",
     # the flow and what it asks
     "pipeline", "sensors", "sensor_faults", "snapshot", "own_alarms", "facilities", "alarms", "alarm_life",
-    "alarm_runs", "moment", "reactions", "queues", "waiting",
-    "detector", "health", "control", "local", "meters", "modbus_port", "listen_port", "ports", "upkeep", "tickets",
+    "alarm_runs", "moment", "deeds", "queues", "waiting",
+    "detector", "health", "control", "local", "button", "meters", "modbus_port", "listen_port", "ports",
+    "upkeep", "tickets", "switches", "reactions", "proofs", "modes", "until",
     # to the city, and what keeps it
     "around", "uplink", "session", "wire", "courier", "link", "reader", "storage", "store", "confirming", "salvage",
     "budget", "numbers", "history", "lookback", "journal", "kept", "pending", "minutes", "samples", "packs", "planes",
     "wal", "schema",
     # the site file
-    "config", "site_writer", "facility_rules",
-    "alarm_rules", "site_kiosks", "site_rules", "site_devices", "site_reader", "site_tables",
-    "site_hall", "site_types", "site_lines", "conditions", "reporting", "opening",
+    "config", "site_writer", "facility_rules", "alarm_rules", "output_rules",
+    "site_kiosks", "site_rules", "site_devices", "site_reader", "site_tables",
+    "site_hall", "site_outputs", "site_types", "site_lines", "conditions", "reporting", "opening",
     # words for all
     "clock", "contract_schema", "contract_catalogue", "contract_types", "contract", "notify", "words", "paths", "home",
 )  # fmt: skip

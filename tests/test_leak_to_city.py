@@ -15,10 +15,11 @@ from gateway.contract import Label, Topics
 from gateway.detector import Detector
 from gateway.pending import Pending
 from gateway.pipeline import Pipeline
-from gateway.reactions import Plan, Reactions
+from gateway.reactions import Plan
 from gateway.reader import Reader
 from gateway.sensors import Role
 from gateway.store import Store
+from tests.deeds_rig import deeds, rules_of
 
 TOPICS = Topics("linli", "demo")
 
@@ -56,19 +57,18 @@ class Centre:
         cord = Rule("cord", "卫生间求助", "urgent", (parse("toilet/cord is pulled"),), latch=True)
         states = {n: msgspec.convert(kept[f"alarm:{n}"], Kept) for n in ("leak", "cord") if f"alarm:{n}" in kept}
         silent = Rule("source:n1", "n1 无声 silent", "high", ())
-        alarms = Alarms([rope, cord, silent], states, {}, self.now_s)
+        outputs = {"valve": Output("valve", self.wire), "strobe": Output("strobe", self.strobe)}
+        alarms = Alarms([rope, cord, silent, *rules_of(outputs)], states, {}, self.now_s)
         plans = [Plan("close-main", "leak", 2, "valve", "close"), Plan("light", "cord", 0, "strobe", "on")]
         roles = [
             Role("basement/rope", "gpio:17", "leak", numbered=False),
             Role("toilet/cord", "n1:loop1", "pull-cord"),
             Role("basement/flow", "n1:flow1", "flow", valid=(0.0, 0.01)),
         ]
-        outputs = {"valve": Output("valve", self.wire), "strobe": Output("strobe", self.strobe)}
         self.pending = Pending(self.label, 10.0, 30.0)
         detector = Detector.from_models({})
-        self.pipeline = Pipeline(
-            roles, alarms, Reactions(plans), outputs, detector, self.pending, lambda: self.now_s, self.label
-        )
+        done = deeds(plans, outputs, self.pending, self.label, kept)
+        self.pipeline = Pipeline(roles, alarms, done, detector, self.pending, lambda: self.now_s, self.label)
         levels = {k.removeprefix("level:"): v for k, v in kept.items() if k.startswith("level:")}
         self.pipeline.restore(levels, self.now_s)
 
@@ -97,7 +97,10 @@ class Centre:
 
 @pytest.fixture
 def centre(tmp_path) -> Centre:
-    return Centre(tmp_path)
+    centre = Centre(tmp_path)
+    centre.wire.driven.clear()  # every output is driven once at the start
+    centre.strobe.driven.clear()
+    return centre
 
 
 def wet(centre: Centre, value: bool = True) -> Reading:

@@ -1,4 +1,4 @@
-"""Totals that go on when a meter is changed, wraps or stutters; outputs that are proved by a contact."""
+"""Totals that go on when a meter is changed, wraps or stutters."""
 
 import random
 
@@ -7,7 +7,7 @@ import pytest
 
 from drivers.reading import FAULT, GOOD, Event, Fact, Reading
 from gateway.contract_catalogue import MeterSwapped
-from gateway.meters import Counter, Proof, Proofs, Totals
+from gateway.meters import Counter, Totals
 
 POINT = "meter:total"
 
@@ -95,22 +95,3 @@ def test_whatever_happens_a_good_total_never_falls(seed: int) -> None:
             if isinstance(fact, Reading) and fact.quality == GOOD:
                 assert isinstance(fact.value, float) and fact.value >= told - 1e-9
                 told = fact.value
-
-
-def test_an_output_that_does_not_arrive_is_a_fault_until_it_does() -> None:
-    driven = {"valve": False}
-    proofs = Proofs([Proof("valve", "io1:di5", 15.0)], lambda: driven)
-
-    def at(now_s: float, contact: bool) -> list[tuple[str, bool]]:
-        proofs.see([Reading("io1:di5", contact, now_s)])
-        return [(alarm, cause is not None) for alarm, cause in proofs.changed(now_s)]
-
-    assert at(0.0, False) == [] and at(16.0, False) == [("proof:valve", False)]
-    driven["valve"] = True
-    assert at(20.0, False) == [] and at(30.0, False) == []
-    assert at(36.0, False) == [("proof:valve", True)] and at(37.0, False) == []
-    assert at(38.0, True) == [("proof:valve", False)]
-
-
-def test_a_contact_nobody_has_heard_proves_nothing_and_alarms_nobody() -> None:
-    assert Proofs([Proof("valve", "io1:di5", 1.0)], lambda: {"valve": True}).changed(100.0) == []

@@ -123,7 +123,7 @@ sensor."main/flow" = { from = "meter:flow", name = "流量" }
 sensor."main/total" = { from = "meter:total" }
 sensor."rope" = { from = "io1:di1", kind = "leak" }
 sensor."tank" = { from = "gone:pressure" }
-output.valve = { to = "io1:do1", kind = "valve", at_stop = "on" }
+output.valve = { to = "io1:do1", kind = "valve", at_stop = "on", approved_by = "物业 2026-11-20" }
 alarm.leak = { name = "漏水", severity = "urgent", any = ["rope is wet"] }
 reaction.close = { when = "alarm.leak active", do = "valve close" }
 uplink = { broker = "mqtt://127.0.0.1:1" }

@@ -46,7 +46,7 @@ sensor = [
   { what = "pulse-meter", place = "billing", at = "gpio:4", litres = 10, start_m3 = 1234.5 },
 ]
 output = [
-  { what = "valve", to = "gpio:5", active = "low", travel_s = 20, on = { leak = true } },
+  { what = "valve", to = "gpio:5", active = "low", travel_s = 20, on = { leak = true }, approved_by = "物业 11-20" },
   { what = "strobe", to = "io1:do1", on = { leak = false } },
 ]
 hall = { within_min = 20 }
@@ -97,6 +97,7 @@ def test_answers_become_a_site_file_that_check_finds_good_and_that_round_trips(a
     assert [c.text for c in site.alarms["line-fault"].any] == ["toilet-f1/cord is cut", "toilet-f1/cord is short"]
     assert list(site.detectors) == ["water-leak on kitchen/sink/flow"]
     assert (site.outputs["valve"].active, site.outputs["valve"].at_crash) == ("low", "keep")
+    assert site.outputs["valve"].approved_by == "物业 11-20"
     assert {name: (r.alarm, r.output, r.action, r.per_day) for name, r in site.reactions.items()} == {
         "valve-leak": ("leak", "valve", "close", 2),
         "strobe-cord": ("cord", "strobe", "on", None),

@@ -12,11 +12,11 @@ from gateway.detector import Detector
 from gateway.lookback import Span, samples_of
 from gateway.pending import Pending
 from gateway.pipeline import Pipeline
-from gateway.reactions import Reactions
 from gateway.reader import Reader
 from gateway.reporting import Reporting
 from gateway.sensors import Role
 from gateway.store import Store
+from tests.deeds_rig import deeds
 from tests.test_leak_to_city import TOPICS, Centre
 
 
@@ -75,8 +75,8 @@ class Polled(Centre):
         ]
         self.pending = Pending(self.label, 10.0, 30.0)
         self.pipeline = Pipeline(
-            roles, alarms, Reactions([]), {}, Detector(None, ()), self.pending, lambda: self.now_s, self.label,
-            self.store.kept(),
+            roles, alarms, deeds([], {}, self.pending, self.label), Detector(None, ()), self.pending,
+            lambda: self.now_s, self.label, self.store.kept(),
         )  # fmt: skip
         self.commits = 0
 

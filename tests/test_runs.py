@@ -18,8 +18,9 @@ from gateway.detector import WAITING_ROWS_MAX, Detector
 from gateway.packs import reading_records
 from gateway.pending import Draft, Pending, Work
 from gateway.pipeline import Pipeline
-from gateway.reactions import Plan, Reactions
+from gateway.reactions import Plan
 from gateway.sensors import Role
+from tests.deeds_rig import deeds, rules_of
 
 LABEL = Label(1, 1000.0, 1_800_000_000.0, "ntp", 0.01, "cafe0001")
 POINTS = [f"n1:flow{i}" for i in range(1, 7)]
@@ -62,9 +63,11 @@ class House:
         self.pin = Pin()
         self.pending = Pending(lambda: LABEL, 10.0, 30.0)
         self.detector = Detector(Model(), ["scored"])
+        outputs = {"strobe": Output("strobe", self.pin)}
+        done = deeds([Plan("light", "high", 0, "strobe", "on")], outputs, self.pending, lambda: LABEL)
+        alarms = Alarms([*rules, *rules_of(outputs)], {}, {}, self.now_s)
         self.pipeline = Pipeline(
-            roles, Alarms(rules, {}, {}, self.now_s), Reactions([Plan("light", "high", 0, "strobe", "on")]),
-            {"strobe": Output("strobe", self.pin)}, self.detector, self.pending, lambda: self.now_s, lambda: LABEL,
+            roles, alarms, done, self.detector, self.pending, lambda: self.now_s, lambda: LABEL,
         )  # fmt: skip
 
     def outcome(self) -> tuple[object, ...]:

@@ -47,6 +47,21 @@ SENTENCES = {
     "drivers/call_bus.py": [
         "The last frame on <c1> could not be used: <its grade 77 is none>. Expected: frames as the table<…>",
     ],
+    "gateway/switches.py": [
+        "found output <'valves'>, expected one of <valve>",
+        "found <'on'> for the <valve> <valve>, expected one of <open, close>",
+        "found <0> minutes, expected more than 0, <1440> at most; ask again then",
+        "found <'close'> for <hydrant>, which stands on a fire line, expected open: no program may close it; <turn it>",
+    ],
+    "gateway/deeds.py": [
+        "found <'open'> for <valve>, which a reaction holds until somebody on the spot lets go of it<…>"
+    ],
+    "gateway/modes.py": [
+        "found <0> minutes of <test>, expected more than 0, <240> at most; ask again then",
+        "found place <'attic'>, which no alarm looks at; expected the start of a sensor's id",
+        "found a test of <'attic'>, expected the whole centre; maintenance knows places",
+        "found <32> modes that are on, expected fewer; end one of them",
+    ],
     "gateway/desk.py": ["found alarm <'leek'>, expected one of <leak, cord>"],
     "gateway/config.py": ["found port <link:n1>, expected a folder of links; start with --links DIR"],
     "drivers/pins.py": [
