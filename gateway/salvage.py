@@ -237,13 +237,23 @@ def last_heads(heads_file: Path) -> Salvaged:
     return found
 
 
-def fell_back(heads_file: Path, epoch: str, heads: dict[str, int]) -> Salvaged | None:
-    """The file knows less of its own epoch than the note beside it: it was put back from a copy, or the disk forgot.
+def fell_back(heads_file: Path, epochs: list[str], heads: dict[str, int]) -> Salvaged | None:
+    """The file knows less than the note beside it: it was put back from a copy, or the disk forgot.
 
-    Its next numbers may stand in the ledger already with other records, so a new epoch has to begin.
+    Its next numbers may stand in the ledger already with other records, so a new epoch has to begin. epochs: the file's
+    own, the one in force last; heads: of that one.
     """
     found = last_heads(heads_file)
-    if found.epoch != epoch or not found.heads:
+    epoch = epochs[-1]
+    if found.epoch and found.epoch not in epochs:  # it is older than the epoch that was in force
+        epoch_no = found.tables["epochs"][0][0]
+        acked = found.acked
+        found.tables["streams"] = [(epoch_no, i, found.upto[name], acked[name]) for i, name in enumerate(STREAMS)]
+        for name, upto in found.upto.items():
+            if acked[name] < upto:
+                found.gaps[name] = [Gap("restored", acked[name] + 1, upto, None, epoch=found.epoch)]
+        return found
+    if found.epoch != epoch:
         return None
     for name, noted in found.heads.items():
         if noted > heads[name]:

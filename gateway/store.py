@@ -110,7 +110,7 @@ class Store:
             self._begin_epoch("reset" if is_noted else "new", rescued)
         self._read_epoch()
         self.kept(), self.marks()  # what the start asks for next must be readable, too
-        if went_back := fell_back(self._aside.heads_file, self.epoch, self.heads()):
+        if went_back := fell_back(self._aside.heads_file, self._epochs(), self.heads()):
             self._begin_epoch("restored", went_back)
             self.happened = "the database is older than the note beside it; a new epoch began"
             self._read_epoch()
@@ -178,7 +178,6 @@ class Store:
 
     def _begin_epoch(self, why: str, rescued: Salvaged | None) -> None:
         """The first pack of every stream says why. What could be saved of the old file keeps its own numbers."""
-        epoch = f"{self._dice.getrandbits(32):08x}"
         began = Began(why, rescued.epoch, rescued.heads) if rescued and rescued.epoch else Began(why)
         with self._transaction():
             if rescued:
@@ -186,8 +185,9 @@ class Store:
             self._count_boot()
             label = self._label()
             epoch_no = int(self._db.execute("SELECT coalesce(max(no), 0) + 1 FROM epochs").fetchone()[0])
-            prev = rescued.epoch if rescued else None
-            self._db.execute("INSERT INTO epochs VALUES (?,?,?,?)", (epoch_no, epoch, why, prev))
+            while (epoch := f"{self._dice.getrandbits(32):08x}") in self._epochs():
+                pass  # drawn before, as one in four thousand million is
+            self._db.execute("INSERT INTO epochs VALUES (?,?,?,?)", (epoch_no, epoch, why, rescued and rescued.epoch))
             rows = [(epoch_no, index, 0, 0) for index in range(len(STREAMS))]
             self._db.executemany("INSERT INTO streams VALUES (?,?,?,?)", rows)
             self._numbers.read(epoch_no, kept.count(self._db, "hours"))
@@ -355,6 +355,9 @@ class Store:
     def epoch_no(self) -> int:
         return self._numbers.epoch_no
 
+    def _epochs(self) -> list[str]:
+        return [str(row[0]) for row in self._db.execute("SELECT epoch FROM epochs ORDER BY no")]
+
     def heads(self) -> dict[str, int]:
         return dict(self._numbers.heads)
 
@@ -372,8 +375,6 @@ class Store:
 
     def box(self, key: str, default: str = "") -> str:
         return kept.box(self._db, key, default)
-
-    # -- small things --------------------------------------------------------------------------------------------------
 
     def _set_box(self, **values: object) -> None:
         kept.set_box(self._db, values)

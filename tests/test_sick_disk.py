@@ -219,6 +219,29 @@ def test_figures_are_taken_beside_the_loop_and_of_a_disk_that_fails_they_are_the
     assert seen == [5, 5, 4, 4]
 
 
+def test_a_copy_that_is_put_back_twice_never_uses_a_number_twice(tmp_path):
+    """The second time the note speaks of an epoch that the copy has never heard of."""
+    store = filled(tmp_path, 2)
+    store.close()
+    copy, used = (tmp_path / "linli.db").read_bytes(), {store.epoch}
+    for seed in (2, 3):
+        store = opened(tmp_path, seed=seed)
+        used.add(store.epoch)
+        store.commit([work(10 * seed + 10)])
+        head = store.heads()["events"]
+        store.close()
+        (tmp_path / "linli.db").write_bytes(copy)
+    last = opened(tmp_path, seed=4)
+    assert last.epoch not in used and len(used) == 2
+    db = sqlite3.connect(tmp_path / "linli.db")
+    records = [
+        record for (body,) in db.execute("SELECT body FROM packs WHERE notice = 1") for record in open_records(body)
+    ]
+    db.close()
+    gap = {"reason": "restored", "first": 1, "last": head, "epoch": store.epoch}
+    assert gap in [record.get("gap") for record in records]
+
+
 # -- no disk at the start ----------------------------------------------------------------------------------------------
 
 
