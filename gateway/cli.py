@@ -28,7 +28,7 @@ COMMANDS = {
     "provision": Command("provisioning.command", "a new site file; the gateway on this machine, and away again"),
     "doctor": Command("gateway.doctor", "try every bus, pin, sensor, clock, disk and the broker"),
     "scan-bus": Command("gateway.scan_bus", "which addresses answer on a Modbus line; read-only"),
-    "alarm": Command("gateway.alarm", "which alarms stand; acknowledge or reset one at the box"),
+    "alarm": Command("gateway.alarm", "which alarms stand; acknowledge, reset or shelve one at the box; their journal"),
     "facility": Command(
         "gateway.facility", "the log of doors, lifts, ramps and cords: cases, repairs, tests, as proof"
     ),

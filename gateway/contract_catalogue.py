@@ -334,7 +334,7 @@ class Snapshot(Struct, kw_only=True):
     parts: Annotated[int, Meta(ge=1, description="of this moment; more than one when it is long")]
     keep: Annotated[
         dict[str, Any],
-        Meta(description="by `<sort>:<name>`; sorts: alarm, born, output, hand, reaction, mode, level, pulses, total"),
+        Meta(description="by `<sort>:<name>`: alarm, born, run, output, hand, reaction, mode, level, pulses, total"),
     ]
 
 

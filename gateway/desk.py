@@ -97,10 +97,8 @@ class Desk:
         return {"facilities": self._box.facility(deed, name, by, note), "lang": self._site.lang}
 
     async def _shelve(self, request: Json) -> Json:
-        hours = request.get("hours")
-        if isinstance(hours, bool) or not isinstance(hours, int | float):
-            raise ValueError(f"found hours {hours!r}, expected a number; write for example --hours 2")
-        return self._alarm(request, lambda name: self._box.pipeline.shelve(name, float(hours)))
+        hours = _number(request, "hours")
+        return self._alarm(request, lambda name: self._box.pipeline.shelve(name, hours))
 
     async def _unshelve(self, request: Json) -> Json:
         return self._alarm(request, self._box.pipeline.unshelve)

@@ -15,6 +15,7 @@ from gateway.words import Words
 
 PROBE_WAIT_S = 10.0
 FREE_MIN_MIB = 100.0
+ALARMS_MANY = 10  # more on one line nobody reads
 BEHIND_MANY = 1000
 _STALE_S = 600.0  # a sensor that the site file sets no silent_s for
 _BAD_FEW = 10  # frames: a line that is plugged in breaks the first ones
@@ -204,7 +205,8 @@ def _alarms(standing: dict[str, str], say: Words) -> Finding:
     if not standing:
         return found(say, name, OK, "alarms.none")
     each = [say("alarm.is", name=alarm, state=say(f"alarm.state.{state}")) for alarm, state in standing.items()]
-    return found(say, name, WARN, "alarms.stand", alarms=", ".join(each))
+    shown = each[:ALARMS_MANY] + ([say("alarms.more", count=len(each))] if len(each) > ALARMS_MANY else [])
+    return found(say, name, WARN, "alarms.stand", alarms=", ".join(shown))
 
 
 def _uplink(status: Status, say: Words) -> Finding:

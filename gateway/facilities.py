@@ -12,7 +12,7 @@ import msgspec
 
 from drivers.kinds import is_active
 from drivers.reading import Value
-from gateway.alarms import ACKNOWLEDGED, STANDING
+from gateway.alarms import ACKNOWLEDGED, SHELVED, STANDING
 from gateway.contract import Json, Label, Record, rfc3339
 from gateway.upkeep import DAY_S, Latest
 
@@ -153,7 +153,8 @@ class Facilities:
         elif head.opened and alarm and standing[alarm] == ACKNOWLEDGED and not head.acknowledged:
             self._acknowledge(facility.name, f"alarm:{alarm}", "", now)
         self._watch(facility.name, head, watch, now)
-        if head.opened is None or head.cause == HAND or alarm or watch.faults or not watch.watched:
+        shelved = any(standing.get(name) == SHELVED for name in facility.alarms)  # out of sight is not repaired
+        if head.opened is None or head.cause == HAND or alarm or shelved or watch.faults or not watch.watched:
             watch.fine_s = None
         elif watch.fine_s is None:
             watch.fine_s = now.mono

@@ -67,6 +67,16 @@ def spans(db: sqlite3.Connection, from_s: float, to_s: float) -> list[Span]:
     return found
 
 
+def wall_s(db: sqlite3.Connection, boot: int, mono_s: float) -> float | None:
+    """UTC seconds at a moment of a boot, by the setting before it or the boot's first; None: it never knew the time."""
+    ms = round(mono_s * 1000)
+    before = "SELECT offset_s FROM walls WHERE id BETWEEN ? AND ? ORDER BY id DESC LIMIT 1"
+    first = "SELECT offset_s FROM walls WHERE id BETWEEN ? AND ? ORDER BY id LIMIT 1"
+    row = db.execute(before, (key(boot, 0), key(boot, ms))).fetchone()
+    row = row or db.execute(first, (key(boot, 0), key(boot, LAST_MS))).fetchone()
+    return mono_s + float(row[0]) if row else None
+
+
 def samples_of(db: sqlite3.Connection, sensor: str, span: Span) -> Iterator[Sample]:
     """Raises sqlite3.DatabaseError, ValueError for a row that does not open."""
     no = _number(db, sensor)

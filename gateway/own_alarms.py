@@ -52,8 +52,7 @@ def fault_words(site: Site) -> dict[str, frozenset[str]]:
 
 def own_alarms(site: Site) -> dict[str, tuple[str, str]]:
     """{alarm: (title, condition)}. Every one is of severity high."""
-    found = {FLOOD_ALARM: ("报警泛滥 alarm flood", "flood")}
-    found |= {source_alarm(name): (f"{name} 无声 silent", "silent") for name in (*site.buses, *site.devices)}
+    found = {source_alarm(name): (f"{name} 无声 silent", "silent") for name in (*site.buses, *site.devices)}
     for name, device in site.devices.items():
         if model_of(device).setting:
             found[f"settings:{name}"] = (f"{name} 设置被改 settings changed", "settings")
@@ -74,4 +73,5 @@ def own_alarms(site: Site) -> dict[str, tuple[str, str]]:
     for facility in site.facilities.values():
         found[f"repair-overdue:{facility.name}"] = (f"{facility.title} 逾期未修复 repair overdue", "repair-overdue")
         found[f"test-overdue:{facility.name}"] = (f"{facility.title} 逾期未测试 test overdue", "test-overdue")
+    found[FLOOD_ALARM] = ("报警泛滥 alarm flood", "flood")
     return found

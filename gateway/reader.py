@@ -62,6 +62,24 @@ class Reader:
         )
         return [Row(*row) for row in rows]
 
+    def stored(self, epoch_no: int, stream: str, n: int, limit: int) -> list[Row]:
+        """Packs with a number above n, whatever the city has said of them, oldest first."""
+        rows = self._db.execute(
+            f"SELECT {_COLUMNS} FROM packs WHERE id > ? AND id <= ? ORDER BY id LIMIT ?",
+            (pack_id(epoch_no, stream, n), pack_id(epoch_no, stream, N_MAX), limit),
+        )
+        return [Row(*row) for row in rows]
+
+    def is_whole(self, stream: str) -> bool:
+        """Whether all packs of a stream since the first epoch are still here."""
+        first = min(self._names)
+        rows = self.stored(first, stream, 0, 1)
+        return bool(rows) and rows[0].n == 1
+
+    def wall_s(self, boot: int, mono_s: float) -> float | None:
+        """UTC seconds at a moment of a boot; None while that boot's clock was never known."""
+        return lookback.wall_s(self._db, boot, mono_s)
+
     def numbers(self, epoch_no: int, stream: str, first: int, last: int, limit: int) -> list[int]:
         """Which of first..last are still here and may be sent again, confirmed or not."""
         rows = self._db.execute(

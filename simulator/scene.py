@@ -58,7 +58,7 @@ _FAULTS = {
 }
 _STATES = {
     "normal": "正常", "unacknowledged": "未确认", "acknowledged": "已确认",
-    "returned-unacknowledged": "已恢复未确认", "latched": "已锁定",
+    "returned-unacknowledged": "已恢复未确认", "latched": "已锁定", "shelved": "已搁置",
 }  # fmt: skip
 _OUTPUTS = {True: {"valve": "已关闭 closed"}, False: {"valve": "打开 open"}}
 _ENDED = ("called", "served", "no_show", "cancelled")

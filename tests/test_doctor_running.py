@@ -63,13 +63,7 @@ class FakeDesk:
 
             return answer
 
-        async def clear(request: dict[str, object]) -> dict[str, object]:
-            states = self.status["alarms"]
-            states[request["alarm"]] = {"acknowledge": "acknowledged", "reset": "normal"}[str(request["ask"])]  # type: ignore[index]
-            return {"alarms": {name: state for name, state in states.items() if state != "normal"}}  # type: ignore[attr-defined]
-
-        asks = {word: answering(word) for word in ("status", "probe", "seen")}
-        return asks | {"acknowledge": clear, "reset": clear}
+        return {word: answering(word) for word in ("status", "probe", "seen")}
 
     def asked_for(self, word: str) -> list[dict[str, object]]:
         return [request for request in self.asked if request["ask"] == word]
@@ -185,6 +179,7 @@ def test_without_a_connection_no_probe_is_waited_for(desk, doctor_says) -> None:
         ({"cfg": "00000000"}, "gateway", "warn", "other settings"),
         ({"gateway": "other-b"}, "gateway", "FAIL", "other-b runs here"),
         ({"alarms": {"leak": "latched"}}, "alarms", "warn", "leak: latched"),
+        ({"alarms": dict.fromkeys(map(str, range(500)), "shelved")}, "alarms", "warn", "9: shelved, … 500 in all"),
         ({"heads": {"readings": 2000}}, "uplink", "warn", "2000 packs"),
         ({"ports": {}}, "n1", "FAIL", "does not know this bus"),
         ({"uptime_s": "long"}, "gateway", "FAIL", "cannot be read"),
@@ -354,19 +349,6 @@ def test_a_real_gateway_answers_what_the_doctor_and_the_alarm_command_ask(place,
     assert "no port" in lines["n1"]["found"]
     assert "no reading yet" in lines["main/flow"]["found"]
     assert "refuses the connection" in lines["uplink"]["found"]
-
-
-def test_an_alarm_is_listed_acknowledged_and_reset_in_the_sites_language(place, desk, capsys) -> None:
-    desk.status |= {"lang": "zh-CN", "alarms": {"leak": "unacknowledged", "cord": "latched"}}
-    for deed, said in (
-        (["list"], "leak：未确认\ncord：已锁存\n"),
-        (["ack", "leak"], "leak：已确认\n"),
-        (["reset", "cord"], "cord：正常\n"),
-    ):
-        assert cli.main(["alarm", "--state", str(place.state), *deed]) == 0
-        assert capsys.readouterr().out == said
-    assert cli.main(["alarm", "--state", str(place.state), "--lang", "en", "reset", "leak"]) == 1
-    assert "leak is acknowledged, expected latched" in capsys.readouterr().err
 
 
 def test_an_alarm_is_asked_of_a_gateway_or_not_at_all(place, capsys) -> None:

@@ -123,6 +123,17 @@ def test_an_alarm_opens_a_case_and_who_acknowledges_it_acknowledges_the_case(wor
     assert world.told() == [("repaired", "in-service")]
 
 
+def test_an_alarm_that_is_shelved_is_not_repaired(world):
+    world.standing["lift-jam"] = "unacknowledged"
+    world.after(1)
+    world.standing["lift-jam"] = "shelved"
+    world.after(3600)
+    assert world.told() == [("opened", "out-of-service")]
+    world.standing["lift-jam"] = "normal"
+    world.after(62)
+    assert world.told() == [("repaired", "in-service")]
+
+
 def test_a_cut_cord_is_out_of_order_and_a_pulled_one_is_not(world):
     world.says("wc/cord", "alarm")
     world.after(120)

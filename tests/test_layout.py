@@ -47,8 +47,8 @@ DOORS = {
 GATEWAY_ORDER = (
     # the program
     "__main__", "cli", "doctor", "doctor_closed", "doctor_checks", "doctor_modbus", "doctor_finding",
-    "alarm", "facility", "output", "mode", "check", "db", "outbox", "run", "diskless", "build", "scan_bus",
-    "build_alarms", "build_lines", "build_deeds", "check_device", "desk", "box", "contract_command",
+    "alarm", "alarm_journal", "facility", "output", "mode", "check", "db", "outbox", "run", "diskless", "build",
+    "scan_bus", "build_alarms", "build_lines", "build_deeds", "check_device", "desk", "box", "contract_command",
     # the flow and what it asks
     "pipeline", "sensors", "sensor_faults", "snapshot", "own_alarms", "facilities", "alarms", "alarm_life",
     "alarm_runs", "moment", "deeds", "queues", "waiting",

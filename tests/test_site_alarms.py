@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from drivers.outputs import Output
 from drivers.reading import Reading, Value
 from gateway import build_alarms, config
 from gateway.alarms import ACKNOWLEDGED, CAME, RETURNED, UNACKNOWLEDGED, Refused
@@ -15,8 +14,8 @@ from gateway.detector import Detector
 from gateway.packs import open_records
 from gateway.pending import Pending
 from gateway.pipeline import Pipeline
-from gateway.reactions import Reactions
 from gateway.sensors import Role
+from tests.deeds_rig import deeds
 
 PAGE = Path(__file__).parents[1] / "docs/alarms.md"
 WALL_S = 1_800_000_000.0
@@ -50,7 +49,7 @@ class Centre:
         self.pending.kept.update(kept or {})
         roles = [Role(s.id, s.point, s.kind, valid=s.valid, numbered=s.source == "n1") for s in site.sensors.values()]
         self.pipeline = Pipeline(
-            roles, build_alarms.alarms(site, dict(kept or {}), now_s), Reactions([]), {"valve": Output("valve", Pin())},
+            roles, build_alarms.alarms(site, dict(kept or {}), now_s), deeds([], {}, self.pending, self.label, {}),
             Detector.from_models({}), self.pending, lambda: self.now_s, self.label, {},
             faults=build_alarms.faults(site), buttons=build_alarms.buttons(site),
         )  # fmt: skip
@@ -75,12 +74,6 @@ class Centre:
         work = self.pending.take(self.now_s, everything=True)
         drafts = [draft for draft in work.drafts if draft.stream == "alarms"] if work else []
         return [record["data"] for draft in drafts for record in open_records(draft.body())]
-
-
-class Pin:
-    def drive(self, on: bool) -> None: ...
-
-    def close(self) -> None: ...
 
 
 @pytest.fixture

@@ -63,6 +63,10 @@ SENTENCES = {
         "found <32> modes that are on, expected fewer; end one of them",
     ],
     "gateway/desk.py": ["found alarm <'leek'>, expected one of <leak, cord>"],
+    "gateway/alarm_life.py": [
+        "found <acknowledge> of <leak> from <city>, expected from <desk>; do it there",
+        "found shelve of <leak> for <9> h, expected <at most 8 h>; see to its cause",
+    ],
     "gateway/config.py": ["found port <link:n1>, expected a folder of links; start with --links DIR"],
     "drivers/pins.py": [
         "pins: found no GPIO here (<x>), expected a Raspberry Pi with lgpio; install lgpio, add the user to the <…>",
