@@ -21,6 +21,7 @@ from gateway.own_alarms import source_alarm
 from gateway.pending import Pending, Work
 from gateway.pipeline import Pipeline
 from gateway.ports import Port
+from gateway.queues import Queues
 from gateway.storage import Storage, Stored
 from gateway.store import Store
 from gateway.upkeep import Upkeep
@@ -58,6 +59,7 @@ class Parts:
         self.ports: list[Port | ListenPort | ModbusPort] = []
         self.upkeep: Upkeep
         self.facilities: Facilities
+        self.queues: Queues
         self.local: Local
         self.storage: Storage
         self.uplink: Uplink
@@ -212,13 +214,17 @@ class Box:
         self._slowest_tick_s = max(self._slowest_tick_s, self._mono_s() - began_s)
 
     def _look_after(self, now_s: float) -> None:
-        """Sensors that are stuck, silent or untested, and the facilities that they tell of."""
+        """Sensors that need a person, the facilities that they tell of, and queues: promises in danger, figures."""
         if now_s < self._due_s["upkeep"]:
             return
         self._due_s["upkeep"] = now_s + UPKEEP_EVERY_S
         label = self._parts.wall.label()
         wall_s = None if label.wall is None else label.wall + now_s - label.mono
-        for alarm, cause in self._parts.upkeep.tick(now_s, wall_s, self._parts.pipeline.latest):
+        told = self._parts.queues.tick(now_s)
+        for record in told.records:
+            self._pending.record("events", record, now_s)
+        changes = self._parts.upkeep.tick(now_s, wall_s, self._parts.pipeline.latest)
+        for alarm, cause in (*changes, *told.alarms):
             self._parts.pipeline.fault(alarm, cause)
         standing = self._parts.pipeline.standing()
         for alarm, cause in self._parts.facilities.tick(label, self._parts.pipeline.latest, standing):
@@ -325,7 +331,7 @@ class Box:
         }  # fmt: skip
 
     def state(self) -> Json:
-        """Latest values, standing alarms, outputs. A sensor that never spoke is left out, never shown as fine."""
+        """Latest values, standing alarms, outputs, queues. A sensor that never spoke is left out, not shown as fine."""
         label = self._parts.wall.label()
         deeds = self._parts.pipeline.deeds
         values: Json = {}
@@ -337,6 +343,7 @@ class Box:
             "boot": label.boot, "mono": round(label.mono, 3), "wall": label.wall and round(label.wall, 3),
             "values": values, "alarms": self._parts.pipeline.standing(), "outputs": deeds.outputs(),
             "hands": deeds.hands(), "modes": deeds.modes.on(),
+            "queues": self._parts.queues.state(label.mono),
         }  # fmt: skip
 
     # -- the end -----------------------------------------------------------------------------------------------------
@@ -355,6 +362,8 @@ class Box:
             self._pending.keep(f"output:{name}", output.on)
         if self._ticker:
             self._ticker.cancel()
+        for record in parts.queues.news(self._mono_s()):
+            self._pending.record("events", record, self._mono_s())
         self._commit(everything=True)
         until_s = self._mono_s() + _STOP_STORE_S
         while (self._under_way or self._unwritten()) and self._mono_s() < until_s:

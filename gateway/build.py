@@ -30,6 +30,7 @@ from gateway.contract import Json, Label, Topics
 from gateway.deeds import Deeds
 from gateway.detector import Detector
 from gateway.facilities import Facilities
+from gateway.hall_clock import HallClock
 from gateway.home import OWNER, Home, OtherCentre
 from gateway.local import Local
 from gateway.meters import Totals, UnitPin
@@ -37,6 +38,8 @@ from gateway.minutes import MINUTE_S
 from gateway.own_alarms import cares, facilities, own_alarms, source_alarm
 from gateway.pending import Pending
 from gateway.pipeline import Pipeline
+from gateway.queue_plan import plan_of
+from gateway.queues import Queues
 from gateway.reader import Reader
 from gateway.sensors import Role
 from gateway.site_devices import model_of
@@ -45,6 +48,7 @@ from gateway.store import Store, StoreStalled
 from gateway.tickets import Tickets, business_day
 from gateway.upkeep import Upkeep
 from gateway.uplink import Identity, Link, Uplink, UplinkThread
+from gateway.waiting import PlainForecast
 from models.features import WINDOW_MIN
 
 PINS_SOCKET = "pins.sock"
@@ -104,10 +108,15 @@ def build_on(
     devices = build_lines.units(site)
     outputs = _outputs(site, pins, devices, kept)
     deeds = build_deeds.deeds(site, outputs, pending, kept, wall.label, crashed=store.unclean)
-    pipeline = _pipeline(site, deeds, kept, pending, clock, wall, store)
+    queues = Queues(
+        plan_of(site), HallClock(wall.label, site.tz, kept, pending.keep), PlainForecast(kept, pending.keep),
+        site.store.ratings_days, kept, pending.keep, clock.mono_s(),
+    )  # fmt: skip
+    pipeline = _pipeline(site, deeds, kept, pending, clock, wall, store, queues)
     pipeline.carry(missed or {}, clock.mono_s())
     topics = Topics(site.uplink.root, site.gateway)
     parts = Parts(wall, clock.mono_s, pipeline, pending, store, topics, _meta(site), _versions())
+    parts.queues = queues
     box = Box(parts, loop)
     totals = Totals(build_lines.counters(devices), kept, pending.keep)
     own_sources = {*site.buses, *site.devices}
@@ -214,7 +223,7 @@ def _detector(models: dict[str, list[str]], store: Store, label: Label) -> Detec
 
 def _pipeline(
     site: Site, deeds: Deeds, kept: dict[str, object], pending: Pending, clock: SystemClock, wall: Wall,
-    store: Store,
+    store: Store, queues: Queues,
 ) -> Pipeline:  # fmt: skip
     sensors = site.sensors.values()
     now_s = clock.mono_s()
@@ -230,7 +239,7 @@ def _pipeline(
     tickets = Tickets(build_lines.places(site), business_day(wall.label, site.tz), kept, pending.keep)
     pipeline = Pipeline(
         roles, alarms, deeds, detector, pending, clock.mono_s, wall.label, kept, tickets.named,
-        build_alarms.faults(site), build_alarms.buttons(site),
+        build_alarms.faults(site), build_alarms.buttons(site), queues.heard,
     )  # fmt: skip
     levels = {key.removeprefix("level:"): value for key, value in kept.items() if key.startswith("level:")}
     pipeline.restore({sensor: level for sensor, level in levels.items() if isinstance(level, bool | str)}, now_s)
@@ -312,7 +321,12 @@ def _meta(site: Site) -> Json:
         "tz": site.tz, "lang": site.lang, "sensors": sensors, "alarms": alarms,
         "outputs": {o.name: {"kind": o.kind, "travel_s": o.travel_s} for o in site.outputs.values()},
         "queues": queues,
-        "services": {s.name: {"name": s.title, "queue": s.queue} for s in site.services.values()},
+        "services": {
+            s.name: {"name": s.title, "queue": s.queue}
+            | ({"priority": s.priority} if s.priority else {})
+            | ({"appointments": s.appointments} if s.appointments else {})
+            for s in site.services.values()
+        },
         "windows": {w.name: {"name": w.title, "services": w.services} for w in site.windows.values()},
     }  # fmt: skip
 

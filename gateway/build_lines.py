@@ -103,13 +103,17 @@ def ear(site: Site, bus: Bus, mono_s: Mono) -> Ear:
 
 def places(site: Site) -> Places:
     """How tickets are numbered, and which terminal and pad stands at which window."""
-    numbering = {}
+    numbering: dict[str, Numbering] = {}
+    letters: dict[str, str] = {}
     for name, service in site.services.items():
         numbers = site.queues[service.queue].numbers
-        numbering[name] = Numbering(service.queue, numbers.scope, numbers.restart, numbers.label)
+        own = Numbering(service.queue, numbers.scope, numbers.restart, numbers.label)
+        others = [*service.priority, *([service.appointments] if service.appointments else [])]
+        numbering |= dict.fromkeys((name, *others), own)
+        letters |= dict.fromkeys(others, name)
     windows = site.windows.values()
     calls = {window.calls: window.name for window in windows if window.calls}
-    return Places(numbering, calls, {window.rating: window.name for window in windows if window.rating})
+    return Places(numbering, calls, {window.rating: window.name for window in windows if window.rating}, letters)
 
 
 def serial_line(bus: Bus, links: Path | None, mono_s: Mono) -> SerialLine:

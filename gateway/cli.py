@@ -41,6 +41,7 @@ COMMANDS = {
     "city": Command("simulator.city", "the city's ledger: keep, check and acknowledge what arrives"),
     "verify": Command("simulator.verify", "compare the simulator's truth with the city's ledger"),
     "bench": Command("simulator.bench", "measure the README's figures on this machine"),
+    "kpi": Command("simulator.kpi_check", "the queues' figures against the truth, and estimates of a wait"),
     "soak": Command("simulator.soak", "the centre for an hour or a night; does anything grow?"),
     "chaos": Command("simulator.chaos", "seeded faults against a running centre, then the promises"),
     "nights": Command("simulator.nights", "seeded nights: the whole gateway in one thread on a virtual clock, failing"),

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from gateway.contract_hall import QueueFigures, RatedBadly
 from gateway.contract_types import (
     U32,
     AlarmState,
@@ -359,6 +360,8 @@ RECORD_TYPES: dict[str, dict[str, type[Struct]]] = {
     | {f"facility.{what}": FacilityLog for what in _FACILITY}
     | {
         "ticket.rated": Rating,
+        "ticket.rated_badly": RatedBadly,
+        "queue.figures": QueueFigures,
         "output.changed": OutputChanged,
         "output.refused": OutputRefused,
         "output.proved": OutputProved,

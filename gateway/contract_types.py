@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from gateway.contract import GATEWAY_PATTERN, PACK_RECORDS_MAX
+from gateway.contract_hall import QueueState
 
 N_LAST = 2**53 - 1  # every JSON reader keeps it exactly
 
@@ -189,8 +190,12 @@ class MetaQueue(Struct, kw_only=True):
 
 
 class MetaService(Struct, kw_only=True):
+    """priority, appointments: letters of its tickets that go before the others, or come at an hour of their own."""
+
     name: str
     queue: str
+    priority: list[str] | UnsetType = UNSET
+    appointments: str | UnsetType = UNSET
 
 
 class MetaWindow(Struct, kw_only=True):
@@ -274,6 +279,7 @@ class State(Struct, kw_only=True):
     outputs: Annotated[dict[str, bool], Meta(description="true: energised")]
     hands: Annotated[dict[str, Hand] | UnsetType, Meta(description="outputs that somebody holds, until an end")] = UNSET
     modes: Annotated[list[Mode] | UnsetType, Meta(description="test and maintenance that are on")] = UNSET
+    queues: dict[str, QueueState]
 
 
 class Reject(Struct, kw_only=True):

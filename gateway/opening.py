@@ -57,6 +57,12 @@ def parse(text: str) -> list[Span]:
     return spans
 
 
+def minute(text: str) -> int:
+    """Of the day; text: HH:MM, from 00:00 to 24:00."""
+    hour, _, rest = text.partition(":")
+    return int(hour) * 60 + int(rest)
+
+
 def _span(from_h: int, from_m: int, to_h: int, to_m: int) -> tuple[int, int]:
     start, end = from_h * 60 + from_m, to_h * 60 + to_m
     if from_m > 59 or to_m > 59 or not start < end <= 24 * 60:

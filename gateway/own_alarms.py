@@ -5,6 +5,8 @@ from gateway.alarm_runs import FLOOD_ALARM
 from gateway.conditions import LOOP_WORDS, SILENT
 from gateway.config import Site
 from gateway.facilities import Facility
+from gateway.queue_plan import KIOSKS
+from gateway.queue_watch import queue_alarm, quiet_kiosk, quiet_window
 from gateway.site_devices import model_of
 from gateway.switches import flow_alarm, output_alarm
 from gateway.upkeep import Care
@@ -74,4 +76,18 @@ def own_alarms(site: Site) -> dict[str, tuple[str, str]]:
         found[f"repair-overdue:{facility.name}"] = (f"{facility.title} 逾期未修复 repair overdue", "repair-overdue")
         found[f"test-overdue:{facility.name}"] = (f"{facility.title} 逾期未测试 test overdue", "test-overdue")
     found[FLOOD_ALARM] = ("报警泛滥 alarm flood", "flood")
+    found |= _queue_alarms(site)
+    return found
+
+
+def _queue_alarms(site: Site) -> dict[str, tuple[str, str]]:
+    found = {}
+    for name, queue in site.queues.items():
+        promise = f"{100 * queue.share:g} % within {queue.within_min:g} min"
+        found[queue_alarm(name)] = (f"{queue.title or name} 等候将超时 wait promise in danger", promise)
+    for name, window in site.windows.items():
+        found[quiet_window(name)] = (f"{window.title or name} 无动静 window quiet", "quiet")
+    for name, bus in site.buses.items():
+        if site.queues and bus.kind in KIOSKS:
+            found[quiet_kiosk(name)] = (f"{name} 久未取号 kiosk quiet", "quiet")
     return found

@@ -42,6 +42,7 @@ class Pipeline:
         named: Callable[[Event], Event] = lambda event: event,
         faults: SensorFaults | None = None,
         buttons: Mapping[str, Sequence[str]] | None = None,
+        heard: Callable[[Event, bool], list[Record]] = lambda event, test: [],
     ) -> None:
         self._alarms = alarms
         self._faults = faults or SensorFaults({})
@@ -51,6 +52,7 @@ class Pipeline:
         self._model = next(iter(alarms.models()), "")
         self._pending = pending
         self._named = named
+        self._heard = heard
         self._mono_s = mono_s
         self._label = label
         self._scored = scored = {sensor for sensors in alarms.models().values() for sensor in sensors}
@@ -72,7 +74,10 @@ class Pipeline:
             elif type(fact) is Run:
                 self._run(fact, now_s)
             elif type(fact) is Event:
-                self._pending.record("events", _event_record(self._named(fact)), now_s)
+                event = self._named(fact)
+                self._pending.record("events", _event_record(event), now_s)
+                for record in self._heard(event, self._pending.test):
+                    self._pending.record("events", record, now_s)
             elif type(fact) is Lost:
                 self._pending.record("events", _lost_record(fact), now_s)
         self._mark(facts[-1])

@@ -16,8 +16,11 @@ from gateway.site_types import (
     Share,
     Table,
     Terminal,
+    TimeOfDay,
     Title,
 )
+
+_LABELS = Meta(description="a list of letters, as the kiosk prints them", extra={"example": '["Y"]'})
 
 
 class Numbers(Table, frozen=True):
@@ -32,7 +35,10 @@ BY_LETTER_AND_DAY = Numbers()
 
 
 class Queue(Table, frozen=True, rename={"name": "key", "title": "name"}):
-    """A waiting line: `share` of its tickets are to be called within `within_min`."""
+    """A waiting line: `share` of its tickets are to be called within `within_min`.
+
+    quiet_min: a window or kiosk of it that says nothing for so long while people wait is an alarm.
+    """
 
     NOT_YET = frozenset({"sources"})
     name: Annotated[str, KEY]
@@ -40,14 +46,22 @@ class Queue(Table, frozen=True, rename={"name": "key", "title": "name"}):
     services: list[Label] = []
     within_min: Minutes = 15.0
     share: Share = 0.8
+    quiet_min: Minutes = 30.0
     numbers: Numbers = BY_LETTER_AND_DAY
 
 
 class Service(Table, frozen=True, rename={"name": "key", "title": "name"}):
-    NOT_YET = frozenset({"priority", "appointments", "close"})
+    """priority, appointments: labels of tickets that go before the others, or come at an hour of their own.
+
+    close: no ticket of it is called after that time of the day; "": as long as the centre is open.
+    """
+
     name: Annotated[str, KEY]
     title: Title
     queue: Name
+    priority: Annotated[list[Label], _LABELS] = []
+    appointments: Label = ""
+    close: TimeOfDay = ""
 
 
 class Window(Table, frozen=True, rename={"name": "key", "title": "name"}):

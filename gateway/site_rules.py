@@ -152,11 +152,23 @@ def service_rules(file: SiteFile) -> Iterator[Mistake]:
     for name, service in entries(file.service):
         if read(service, "queue"):
             yield from unknown(file.queue, service.queue, ("service", name, "queue"), "queue")
+    yield from _letter_rules(file)
     for name, window in entries(file.window):
         for index, label in items(window.services):
             yield from unknown(file.service, label, ("window", name, "services", index), "service")
     for name, queue in entries(file.queue):
         yield from _queue_rules(file, name, queue)
+
+
+def _letter_rules(file: SiteFile) -> Iterator[Mistake]:
+    """A letter on a ticket tells one service, and one sort of its tickets."""
+    claims: list[tuple[str, Path]] = [(name, ("service", name, "key")) for name, _ in entries(file.service)]
+    for name, service in entries(file.service):
+        if read(service, "priority"):
+            claims += [(label, ("service", name, "priority", index)) for index, label in items(service.priority)]
+        if read(service, "appointments") and service.appointments:
+            claims.append((service.appointments, ("service", name, "appointments")))
+    yield from twice(claims, "letter")
 
 
 def _queue_rules(file: SiteFile, name: str, queue: Queue) -> Iterator[Mistake]:

@@ -316,13 +316,13 @@ class Uplink(Table, frozen=True):
 
 
 class Store(Table, frozen=True):
-    NOT_YET = frozenset({"ratings_days"})
     budget_mb: Megabytes = 4000
     commit_every_s: SomeSeconds = 30.0
     node_commit_ms: Milliseconds = 10_000
     confirmed_days: Days = 7
     raw_days: Days = 7
     minute_days: Days = 400
+    ratings_days: Days = 90
 
 
 class Tls(Table, frozen=True):

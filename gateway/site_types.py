@@ -73,6 +73,14 @@ Region = Annotated[
         extra={"example": '"310115000000"'},
     ),
 ]
+TimeOfDay = Annotated[
+    str,
+    Meta(
+        pattern=r"\A(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)\Z",
+        description="a time of day from 00:00 to 24:00",
+        extra={"example": '"16:45"'},
+    ),
+]
 Hours = Annotated[str, Meta(description=FORM, extra={"example": '"mon-fri 08:30-17:00"'})]
 Zone = Annotated[str, Meta(description="a time zone", extra={"example": '"Asia/Shanghai"'})]
 Port = Annotated[

@@ -45,11 +45,15 @@ class Numbering(NamedTuple):
 
 
 class Places(NamedTuple):
-    """What the site file says of services and windows. calls, ratings: {point of a terminal or pad: window}."""
+    """What the site file says of services and windows. calls, ratings: {point of a terminal or pad: window}.
+
+    letters: {label of a service's priority tickets or appointments: the service}; each counts for itself.
+    """
 
     numbering: Mapping[str, Numbering]
     calls: Mapping[str, str]
     ratings: Mapping[str, str]
+    letters: Mapping[str, str] = {}
 
 
 class Run(msgspec.Struct):
@@ -148,7 +152,8 @@ class Tickets:
             prefix, digits = found.groups()
             data.setdefault("number", int(digits))
             is_known = prefix in self._places.numbering and service not in self._places.numbering
-            if prefix and (is_known or service is None):
+            is_letter = prefix in self._places.letters and self._places.letters[prefix] == service
+            if prefix and (is_known or is_letter or service is None):
                 data["service"] = prefix
         elif label is None and isinstance(number := data.get("number"), int) and service in self._places.numbering:
             data["label"] = data["value"] = labelled(self._places.numbering[str(service)].label, str(service), number)

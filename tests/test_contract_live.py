@@ -113,6 +113,7 @@ def speak(site: Site) -> None:
         k1.add(event, {"window": "2"})
     k1.add("transferred", ticket | {"to": "B"})
     k1.add("rated", {"grade": 5, "window": "1", "clerk": "07"})
+    k1.add("rated", {"grade": 1, "window": "2"})
     k1.add("rated", {})
 
 

@@ -51,9 +51,11 @@ GATEWAY_ORDER = (
     "scan_bus", "build_alarms", "build_lines", "build_deeds", "check_device", "desk", "box", "contract_command",
     # the flow and what it asks
     "pipeline", "sensors", "sensor_faults", "snapshot", "own_alarms", "facilities", "alarms", "alarm_life",
-    "alarm_runs", "moment", "deeds", "queues", "waiting",
+    "alarm_runs", "moment", "deeds",
     "detector", "health", "control", "local", "button", "meters", "modbus_port", "listen_port", "ports",
-    "upkeep", "tickets", "switches", "reactions", "proofs", "modes", "until",
+    "upkeep", "switches", "reactions", "proofs", "modes", "until",
+    "queues", "queue_watch", "queue_plan", "lines", "stands", "books", "ratings", "figures", "visits", "tickets",
+    "hall_clock", "waiting",
     # to the city, and what keeps it
     "around", "uplink", "session", "wire", "courier", "link", "reader", "storage", "store", "confirming", "salvage",
     "budget", "numbers", "history", "lookback", "journal", "kept", "pending", "minutes", "samples", "packs", "planes",
@@ -63,7 +65,8 @@ GATEWAY_ORDER = (
     "site_kiosks", "site_rules", "site_devices", "site_reader", "site_tables",
     "site_hall", "site_outputs", "site_types", "site_lines", "conditions", "reporting", "opening",
     # words for all
-    "clock", "contract_schema", "contract_catalogue", "contract_types", "contract", "notify", "words", "paths", "home",
+    "clock", "contract_schema", "contract_catalogue", "contract_types", "contract_hall", "contract",
+    "notify", "words", "paths", "home",
 )  # fmt: skip
 
 # In pieces, so that this file does not name what it looks for.
