@@ -2,11 +2,10 @@
 
 Broker, city, gateway and simulator are the real programs. Of the gateway: memory, open files and threads, and the size
 of its database with its log, sampled each few seconds; the first half of the time is left out, because caches fill: in
-10 minutes at 50 times the natural rate, in hours at that. So the rate is high by default, and what each fact leaves
-behind shows as much steeper, while the bound of memory stays what it is.
-The slope is that of ordinary least squares through the means of ten equal blocks, with Student's 95 % interval over
-these ten: neighbouring samples resemble each other and are no independent evidence. A slope fails when its whole
-interval lies above its bound.
+a quarter of an hour at 50 times the natural rate, in hours at that. So the rate is high by default: what each fact
+leaves behind shows as much steeper, while the bound of memory stays what it is. The slope is that of ordinary least
+squares through the means of ten equal blocks, with Student's 95 % interval over these ten: neighbouring samples
+resemble each other and are no independent evidence. A slope fails when its whole interval lies above its bound.
 """
 
 import argparse
