@@ -36,6 +36,7 @@ DOORS = {
     "gpiozero": {"drivers/pins.py", "simulator/pins.py"},
     "onnxruntime": {"models/session.py"},
     "paho": {"gateway/wire.py", "simulator/mqtt.py"},
+    "nacl": {"gateway/signing.py"},
     "sqlite_utils": {"gateway/schema.py"},
     "rich": {"simulator/view.py"},
     "iotcore": {"simulator/broker.py"},
@@ -66,7 +67,7 @@ GATEWAY_ORDER = (
     "site_hall", "site_outputs", "site_types", "site_lines", "conditions", "reporting", "opening",
     # words for all
     "clock", "contract_schema", "contract_catalogue", "contract_types", "contract_hall", "contract",
-    "notify", "words", "paths", "home",
+    "signing", "notify", "words", "paths", "home",
 )  # fmt: skip
 
 # In pieces, so that this file does not name what it looks for.
