@@ -1,19 +1,26 @@
 """Settings to reactions, outputs and modes. build.py gives the pins, and what an earlier run kept."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
+
+import msgspec
 
 from drivers.outputs import Output as Driver
 from drivers.outputs import Safe
 from gateway.config import Output, Site
 from gateway.contract import Label
 from gateway.deeds import Deeds
+from gateway.exercise import KEEP as EXERCISE
+from gateway.exercise import Exercises
+from gateway.exercise import Kept as Exercised
 from gateway.modes import Modes
 from gateway.own_alarms import own_alarms
 from gateway.pending import Pending
 from gateway.proofs import Proof, Remaining
 from gateway.reactions import Plan, Reactions
+from gateway.recurring import parse
 from gateway.site_devices import model_of
-from gateway.switches import HAND, Switch, Switches, Way
+from gateway.switches import HAND, Switch, Switches, Way, flow_alarm, output_alarm
 
 SAFE: dict[str, Safe] = {"off": "off", "open": "off", "on": "on", "close": "on", "keep": "keep"}
 
@@ -34,9 +41,11 @@ def deeds(
         _switch(site, setting, drivers[name], _rest(setting, reactions, kept, crashed=crashed))
         for name, setting in site.outputs.items()
     ]
-    return Deeds(
-        reactions, Switches(switches, [reactions.wish], label, pending.keep, kept), modes, pending, label
-    )  # fmt: skip
+    moments = {name: moment for name, o in site.outputs.items() if o.exercise and (moment := parse(o.exercise))}
+    exercises = Exercises(moments, site.tz, label, pending.keep, kept)
+    wants = [reactions.wish, exercises.wish]
+    outputs = Switches(switches, wants, label, pending.keep, kept)
+    return Deeds(reactions, outputs, modes, pending, label, exercises, partial(_matters, site))
 
 
 def needs_consent(output: Output) -> bool:
@@ -49,8 +58,16 @@ def _rest(setting: Output, reactions: Reactions, kept: Mapping[str, object], *, 
     state = SAFE[setting.at_crash if crashed else setting.at_start]
     if state != "keep":
         return state == "on"
-    explained = reactions.wish(setting.name) or kept.get(HAND + setting.name)
+    exercised = msgspec.convert(kept.get(EXERCISE + setting.name, {}), Exercised).running
+    explained = reactions.wish(setting.name) or kept.get(HAND + setting.name) or exercised
     return kept.get(f"output:{setting.name}") is True and not explained
+
+
+def _matters(site: Site, alarm: str, output: str) -> bool:
+    """An urgent alarm, one that drives this output, one of its own."""
+    found = site.alarms.get(alarm)
+    drives = any(r.alarm == alarm and r.output == output for r in site.reactions.values())
+    return bool(found and found.severity == "urgent") or drives or alarm in (output_alarm(output), flow_alarm(output))
 
 
 def _switch(site: Site, setting: Output, driver: Driver, rest: bool) -> Switch:

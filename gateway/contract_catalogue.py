@@ -4,6 +4,16 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from gateway.contract_deeds import (
+    ModeBegan,
+    ModeEnded,
+    OutputAsked,
+    OutputChanged,
+    OutputExercised,
+    OutputProved,
+    OutputRefused,
+    ReactionHeld,
+)
 from gateway.contract_hall import QueueFigures, RatedBadly
 from gateway.contract_types import (
     U32,
@@ -60,19 +70,6 @@ class WindowChanged(Struct, kw_only=True):
     address: Count | UnsetType = UNSET
 
 
-class Why(Struct, kw_only=True):
-    """Who wanted it, and why now. by: "reaction", "exercise", "start", or the person who asked."""
-
-    by: str
-    why: Annotated[str, Meta(extra_json_schema=known("standing", "returned", "asked", "over", "exercise"))]
-    reaction: str | UnsetType = UNSET
-    alarm: str | UnsetType = UNSET
-    occurrence: Count | UnsetType = UNSET
-
-
-Action = Literal["close", "open", "on", "off"]
-
-
 class FacilityLog(Struct, kw_only=True):
     """One entry of the log of a facility (the subject): what is true of it from then on; `daily` only says it again.
 
@@ -89,67 +86,6 @@ class FacilityLog(Struct, kw_only=True):
     unwatched_s: Annotated[
         Some | UnsetType, Meta(description="the gateway was off: so long before this entry the state is unknown")
     ] = UNSET
-
-
-class OutputChanged(Struct, kw_only=True):
-    """An output was driven. It is what the box did, not proof that the valve has moved."""
-
-    value: Action
-    output: str
-    cause: Why
-
-
-class OutputRefused(Struct, kw_only=True):
-    """It was wanted and not done. why: "fire-line", "interlock <output>", or who holds it otherwise by hand."""
-
-    value: Action
-    output: str
-    why: str
-    cause: Why
-
-
-class OutputProved(Struct, kw_only=True):
-    """Its contact agreed, took_s after it was driven."""
-
-    value: Action
-    output: str
-    took_s: Some
-
-
-class OutputAsked(Struct, kw_only=True):
-    """A person took an output in hand for `minutes`, or let go of it ("auto")."""
-
-    value: Literal["close", "open", "on", "off", "auto"]
-    output: str
-    by: str
-    minutes: Some | UnsetType = UNSET
-
-
-class ReactionHeld(Struct, kw_only=True):
-    """A reaction whose time had come did nothing; value is its name. In a mode it acts when that is over."""
-
-    value: str
-    alarm: str
-    occurrence: Count
-    why: Annotated[str, Meta(extra_json_schema=known("test", "maintenance", "per-day"))]
-
-
-class ModeBegan(Struct, kw_only=True):
-    """place: a sensor's id or what it begins with; empty: the whole centre."""
-
-    value: Annotated[str, Meta(extra_json_schema=known("test", "maintenance"))]
-    place: str
-    by: str
-    minutes: Some
-
-
-class ModeEnded(Struct, kw_only=True):
-    """by: who ended it; "end": its time was over. alarms: how many came in it."""
-
-    value: Annotated[str, Meta(extra_json_schema=known("test", "maintenance"))]
-    place: str
-    by: str
-    alarms: Count
 
 
 class MeterSwapped(Struct, kw_only=True):
@@ -335,7 +271,9 @@ class Snapshot(Struct, kw_only=True):
     parts: Annotated[int, Meta(ge=1, description="of this moment; more than one when it is long")]
     keep: Annotated[
         dict[str, Any],
-        Meta(description="by `<sort>:<name>`: alarm, born, run, output, hand, reaction, mode, level, pulses, total"),
+        Meta(
+            description="by `<sort>:<name>`: alarm, born, run, output, hand, reaction, mode, exercise, level, pulses, …"
+        ),
     ]
 
 
@@ -366,6 +304,7 @@ RECORD_TYPES: dict[str, dict[str, type[Struct]]] = {
         "output.refused": OutputRefused,
         "output.proved": OutputProved,
         "output.asked": OutputAsked,
+        "output.exercised": OutputExercised,
         "reaction.held": ReactionHeld,
         "mode.began": ModeBegan,
         "mode.ended": ModeEnded,

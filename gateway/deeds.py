@@ -6,6 +6,7 @@ The pipeline hands in alarms; what a reaction drives is driven in that same call
 from collections.abc import Callable
 
 from gateway.contract import Json, Label, Record
+from gateway.exercise import Exercises
 from gateway.modes import TEST, Modes
 from gateway.pending import Pending
 from gateway.proofs import Latest, Verdict
@@ -15,13 +16,18 @@ from gateway.switches import AUTO, Switches
 
 class Deeds:
     def __init__(
-        self, reactions: Reactions, switches: Switches, modes: Modes, pending: Pending, label: Callable[[], Label]
-    ) -> None:
+        self, reactions: Reactions, switches: Switches, modes: Modes, pending: Pending, label: Callable[[], Label],
+        exercises: Exercises | None = None, matters: Callable[[str, str], bool] = lambda alarm, output: True,
+    ) -> None:  # fmt: skip
+        """matters: (alarm, output) -> whether that alarm, while it stands, keeps the output from an exercise."""
         self._reactions = reactions
         self._switches = switches
         self._modes = modes
         self._pending = pending
         self._label = label
+        self._exercises = exercises or Exercises({}, "UTC", label, pending.keep, {})
+        self._matters = matters
+        self._standing: set[str] = set()
         self._told: dict[str, Verdict] = {}
         pending.test = modes.is_test
 
@@ -29,6 +35,7 @@ class Deeds:
 
     def alarm(self, name: str, standing: bool, occurrence: int, now_s: float) -> None:
         """The deed first, its record after it."""
+        (self._standing.add if standing else self._standing.discard)(name)
         held = self._reactions.alarm(name, standing, occurrence, now_s)
         self._settle(now_s)
         self._tell(held, now_s)
@@ -43,11 +50,19 @@ class Deeds:
     def tick(self, now_s: float, latest: Latest) -> list[tuple[str, Json | None]]:
         """(alarm, cause or None) of outputs that begin or end to be at fault."""
         self._tell_modes(self._modes.tick(), now_s)
-        held = self._reactions.tick(now_s)
+        held = self._reactions.tick(now_s) + self._exercises.tick(now_s, self._switches, self._blocked)
         self._settle(now_s)
         proved, verdicts = self._switches.prove(now_s, latest)
         self._tell(held + proved, now_s)
         return [(alarm, verdict or None) for alarm, verdict in verdicts if self._is_news(alarm, verdict)]
+
+    def _blocked(self, output: str) -> str:
+        """Why an output is not exercised now."""
+        if self._modes.on():
+            return "mode"
+        if any(self._matters(alarm, output) for alarm in self._standing):
+            return "alarm"
+        return "" if self._switches.is_resting(output) else "in use"
 
     def _is_news(self, alarm: str, verdict: Verdict) -> bool:
         if verdict is None or (alarm in self._told and bool(self._told[alarm]) == bool(verdict)):

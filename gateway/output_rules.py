@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from drivers.kinds import KINDS
+from gateway import recurring
 from gateway.site_devices import device_point, fixed_kind
 from gateway.site_lines import Path
 from gateway.site_outputs import Output
@@ -41,6 +42,8 @@ def _valve_rules(name: str, output: Output, path: Path) -> Iterator[Mistake]:
         for key, plain in (("travel_s", 0.0), ("flow", ""), ("line", "domestic")):
             if read(output, key) and getattr(output, key) != plain:
                 yield Mistake((*path, key), f"{key} for {what}", f"{key} for a valve", "remove it")
+    if read(output, "exercise") and output.exercise:
+        yield from _exercise_rules(what, output, (*path, "exercise"))
     for moment in _MOMENTS:
         state = getattr(output, moment)
         if state in ("open", "close") and output.kind != "valve":
@@ -49,6 +52,18 @@ def _valve_rules(name: str, output: Output, path: Path) -> Iterator[Mistake]:
         elif state in ENERGISING and read(output, "line") and output.line == "fire":
             expected = "never closed: the valve stands on a fire line"
             yield Mistake((*path, moment), quoted(state), expected, f'write {moment} = "open"')
+
+
+def _exercise_rules(what: str, output: Output, where: Path) -> Iterator[Mistake]:
+    """By the calendar, and only where it may be closed by a program."""
+    if recurring.parse(output.exercise) is None:
+        yield Mistake(where, quoted(output.exercise), recurring.FORM, 'write for example "monthly sun 06:00"')
+    if output.kind != "valve":
+        yield Mistake(where, f"exercise for {what}", "exercise for a valve", "remove it")
+    elif read(output, "line", "approved_by") and (output.line == "fire" or not output.approved_by):
+        lack = "on a fire line" if output.line == "fire" else "without approved_by"
+        expected = "a valve that a program may close: with the owner's written consent, on no fire line"
+        yield Mistake(where, f"exercise for {what} {lack}", expected, "remove it, or add approved_by")
 
 
 def _proof_rules(file: SiteFile, proof: str, where: Path) -> Iterator[Mistake]:

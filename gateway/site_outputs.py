@@ -11,6 +11,7 @@ from gateway.site_types import (
     Deadband,
     Drive,
     ModeName,
+    Moments,
     Name,
     Pin,
     Rest,
@@ -30,10 +31,10 @@ class Output(Table, frozen=True, rename={"name": "key"}):
     proof: a device's contact, or a sensor that is one, active when the thing is energised and has arrived. line: what
     the pipe is for; a fire line is never closed. interlock: outputs that are never energised together with it. flow: a
     sensor behind the valve that must show no more than flow_above (m3/s) when it is closed, judged for flow_s.
-    approved_by: who agreed in writing that reactions drive a valve.
+    approved_by: who agreed in writing that reactions drive a valve. exercise: when it is closed and opened again.
     """
 
-    NOT_YET = frozenset({"drive", "exercise", "silence"})
+    NOT_YET = frozenset({"drive", "silence"})
     name: Annotated[str, KEY]
     to: Drive
     kind: Literal["valve", "strobe", "buzzer", "led"]
@@ -49,6 +50,7 @@ class Output(Table, frozen=True, rename={"name": "key"}):
     flow_above: Deadband = 0.000005
     flow_s: SomeSeconds = 60.0
     approved_by: Title = ""
+    exercise: Moments = ""
 
 
 class ReactionTable(Table, frozen=True, rename={"name": "key"}):

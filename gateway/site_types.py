@@ -13,6 +13,7 @@ from msgspec import Meta, Struct
 from drivers.kinds import KINDS
 from gateway.conditions import NAME, SENSOR_ID
 from gateway.opening import FORM
+from gateway.recurring import FORM as RECURRING
 from gateway.reporting import STATISTICS
 
 
@@ -82,6 +83,7 @@ TimeOfDay = Annotated[
     ),
 ]
 Hours = Annotated[str, Meta(description=FORM, extra={"example": '"mon-fri 08:30-17:00"'})]
+Moments = Annotated[str, Meta(description=RECURRING, extra={"example": '"monthly sun 06:00"'})]
 Zone = Annotated[str, Meta(description="a time zone", extra={"example": '"Asia/Shanghai"'})]
 Port = Annotated[
     str,

@@ -5,7 +5,7 @@ but for the pin itself: `settle` drives what is not as it shall be, at once, and
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -24,6 +24,7 @@ AUTO = "auto"
 ACTIONS = {"valve": ("open", "close")}
 OTHER_ACTIONS = ("off", "on")
 _RETRY_S = 1.0
+_OVER = ("over", "returned")
 
 Source = Callable[[str], Wish | None]
 """output -> what it wants of it."""
@@ -85,7 +86,7 @@ class Switches:
     """wants: who may want something, the most important first. kept: state of an earlier run, by key."""
 
     def __init__(
-        self, switches: list[Switch], wants: list[Source], label: Callable[[], Label],
+        self, switches: list[Switch], wants: Sequence[Source], label: Callable[[], Label],
         keep: Callable[[str, object], None], kept: Mapping[str, object],
     ) -> None:  # fmt: skip
         self._switches = {switch.way.name: switch for switch in switches}
@@ -142,6 +143,7 @@ class Switches:
         for switch in self._switches.values():
             wish = self._wish(switch)
             if wish.on == switch.output.on:
+                switch.cause = switch.cause if wish.cause["why"] in _OVER else wish.cause  # whose it is now
                 switch.refused = ""
                 found += self._overruled(switch, now_s)
             elif now_s >= switch.travels_until_s and now_s >= switch.retry_s:
@@ -273,8 +275,23 @@ class Switches:
             if (hand := switch.hand)
         }
 
-    def is_held(self, name: str) -> bool:
-        return self._switches[name].hand is not None
+    def is_resting(self, name: str) -> bool:
+        """Nobody wants anything of it, and it is as it rests."""
+        switch = self._switches[name]
+        wanted = switch.hand or any(want(name) for want in self._wants)
+        return not wanted and not switch.output.on
+
+    def by(self, name: str) -> str:
+        """Who made it what it is now."""
+        return str(self._switches[name].cause.get("by"))
+
+    def travel_s(self, name: str) -> float:
+        return self._switches[name].way.travel_s
+
+    def is_proved(self, name: str) -> bool | None:
+        """None: no contact tells."""
+        proof = self._switches[name].proof
+        return proof.is_proved if proof else None
 
     def is_settled(self, name: str, now_s: float) -> bool:
         """It has arrived."""
@@ -283,5 +300,4 @@ class Switches:
 
 def _over(cause: Json) -> Json:
     """Why it goes back to its rest: what made it leave it is over."""
-    why = "returned" if cause.get("by") == "reaction" else "over"
-    return {**cause, "why": why}
+    return {**cause, "why": _OVER[cause.get("by") == "reaction"]}

@@ -2,7 +2,10 @@
 
 import copy
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+
+import msgspec
 
 from drivers.outputs import Output
 from drivers.pins import PinError
@@ -11,6 +14,7 @@ from gateway import build_deeds
 from gateway.build import _pipeline
 from gateway.config import load
 from gateway.contract import Json, Label
+from gateway.contract_catalogue import RECORD_TYPES
 from gateway.deeds import Deeds
 from gateway.pending import Pending
 from gateway.pipeline import Pipeline
@@ -75,14 +79,16 @@ class House:
         self.deeds: Deeds = build_deeds.deeds(
             self.site, outputs, self.pending, kept, self.label, crashed=self.crashed
         )  # fmt: skip
-        nothing: Any = None
-        self.pipeline: Pipeline = _pipeline(self.site, self.deeds, kept, self.pending, self, self, nothing)
+        nothing: Any = SimpleNamespace(heard=None)
+        self.pipeline: Pipeline = _pipeline(self.site, self.deeds, kept, self.pending, self, self, nothing, nothing)
 
     def commit(self) -> None:
         work = self.pending.take(self.now_s, everything=True)
         for draft in work.drafts if work else []:
             if draft.stream in ("events", "alarms"):
-                (self.events if draft.stream == "events" else self.alarms).extend(draft._records)
+                for record in draft._records:
+                    _check(record["data"], RECORD_TYPES[draft.stream][str(record["type"])])
+                    (self.events if draft.stream == "events" else self.alarms).append(record)
         self.committed = copy.deepcopy(self.pending.kept)
 
     def kill(self) -> None:
@@ -104,8 +110,10 @@ class House:
         self.pipeline.handle([Reading(point, value, self.now_s, urgent=isinstance(value, bool))])
 
     def later(self, seconds: float, *, committing: bool = True) -> None:
-        for _ in range(round(seconds * 10)):
-            self.now_s += 0.1
+        """In steps of the box's tick, or of a second when it is minutes."""
+        step_s = 0.1 if seconds < 120 else 1.0
+        for _ in range(round(seconds / step_s)):
+            self.now_s += step_s
             self.pipeline.tick()
             if committing:
                 self.commit()
@@ -116,3 +124,10 @@ class House:
     def of(self, sort: str) -> list[Json]:
         """The `data` of all events of a type."""
         return [event["data"] for event in self.events if event["type"] == sort]  # type: ignore[misc]
+
+
+def _check(data: Any, kind: type[msgspec.Struct]) -> None:
+    """Everything that is told keeps the catalogue."""
+    msgspec.convert(data, kind)
+    unknown = set(data) - {field.name for field in msgspec.structs.fields(kind)}
+    assert not unknown, f"{kind.__name__} has no {sorted(unknown)}"

@@ -54,7 +54,7 @@ GATEWAY_ORDER = (
     "pipeline", "sensors", "sensor_faults", "snapshot", "own_alarms", "facilities", "alarms", "alarm_life",
     "alarm_runs", "moment", "deeds",
     "detector", "health", "control", "local", "button", "meters", "modbus_port", "listen_port", "ports",
-    "upkeep", "switches", "reactions", "proofs", "modes", "until",
+    "upkeep", "exercise", "switches", "reactions", "proofs", "modes", "until",
     "queues", "queue_watch", "queue_plan", "lines", "stands", "books", "ratings", "figures", "visits", "tickets",
     "hall_clock", "waiting",
     # to the city, and what keeps it
@@ -64,9 +64,9 @@ GATEWAY_ORDER = (
     # the site file
     "config", "site_writer", "facility_rules", "alarm_rules", "output_rules",
     "site_kiosks", "site_rules", "site_devices", "site_reader", "site_tables",
-    "site_hall", "site_outputs", "site_types", "site_lines", "conditions", "reporting", "opening",
+    "site_hall", "site_outputs", "site_types", "site_lines", "conditions", "reporting", "recurring", "opening",
     # words for all
-    "clock", "contract_schema", "contract_catalogue", "contract_types", "contract_hall", "contract",
+    "clock", "contract_schema", "contract_catalogue", "contract_deeds", "contract_types", "contract_hall", "contract",
     "signing", "notify", "words", "paths", "home",
 )  # fmt: skip
 
