@@ -38,11 +38,15 @@ class Refused(ValueError):
 
 
 class ChatterLimit(NamedTuple):
-    """times comings within within_s are chatter (ISA-18.2: three a minute); over after calm_s without a change."""
+    """times comings within within_s are chatter (ISA-18.2: three a minute); over after calm_s without a change.
+
+    hold_s: an alarm stands so long at least, because what flickers faster is one alarm before chatter can be known.
+    """
 
     times: int = 3
     within_s: float = 60.0
     calm_s: float = 60.0
+    hold_s: float = 0.5
 
 
 class Rule(NamedTuple):

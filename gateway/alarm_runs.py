@@ -8,7 +8,6 @@ from collections import deque
 
 import msgspec
 
-from gateway.contract import Json
 from gateway.moment import Here, Moment
 
 RUN_S = 600.0
@@ -16,7 +15,6 @@ FLOOD_S = 600.0
 FLOOD_MANY, FLOOD_FEW = 10, 5  # for one person, ISA-18.2 clause 16 (performance)
 FLOOD_ALARM = "box:flood"
 CENTRE = "*"  # the run of all alarms; no group can be called so
-_COUNTED_MAX = 10_000
 
 
 class Run(msgspec.Struct, omit_defaults=True):
@@ -56,33 +54,23 @@ class Flood:
 
     def __init__(self, is_on: bool, now_s: float) -> None:
         self.is_on = is_on
-        self.count = 0  # since it began, and what came just before it
         self._since_s = now_s
-        self._came_s: deque[float] = deque(maxlen=_COUNTED_MAX)
+        self._came_s: deque[float] = deque(maxlen=FLOOD_MANY + 1)
 
     def came(self, now_s: float) -> bool:
         """Whether it begins with this one."""
         self._came_s.append(now_s)
-        self._forget(now_s)
-        if self.is_on:
-            self.count += 1
+        if self.is_on or self._lately(now_s) <= FLOOD_MANY:
             return False
-        self.count = len(self._came_s)
-        self.is_on = self.count > FLOOD_MANY
-        self._since_s = now_s
-        return self.is_on
+        self.is_on, self._since_s = True, now_s
+        return True
 
     def ends(self, now_s: float) -> bool:
         """Whether it is over now."""
         if not self.is_on or now_s - self._since_s < FLOOD_S:
             return False
-        self._forget(now_s)
-        self.is_on = len(self._came_s) >= FLOOD_FEW
+        self.is_on = self._lately(now_s) >= FLOOD_FEW
         return not self.is_on
 
-    def cause(self, first: str) -> Json:
-        return {"condition": "flood", "value": self.count, "first": first}
-
-    def _forget(self, now_s: float) -> None:
-        while self._came_s and now_s - self._came_s[0] > FLOOD_S:
-            self._came_s.popleft()
+    def _lately(self, now_s: float) -> int:
+        return sum(now_s - at_s <= FLOOD_S for at_s in self._came_s)

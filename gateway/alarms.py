@@ -53,7 +53,6 @@ __all__ = [
 ]
 
 BEFORE_S = float("-inf")  # since when a condition holds that held before the restart
-STANDS_S = 0.5  # at least: what flickers faster is one alarm
 
 
 class Came(NamedTuple):
@@ -176,7 +175,7 @@ class _Alarm:
         if self._chatter.times is not None or holds == self.life.active:
             return changes
         delay_s = self.rule.on_s if holds else self.rule.off_s
-        if now_s - self._turned_s < delay_s or (not holds and now_s - self._came_s < STANDS_S):
+        if now_s - self._turned_s < delay_s or (not holds and now_s - self._came_s < self.rule.chatter.hold_s):
             return changes
         if cause is None:
             return changes + self.life.off(now_s, here)
@@ -205,6 +204,7 @@ class Alarms:
             for truth in alarm.truths:
                 key = (truth.condition.model, truth.condition.sensor)
                 self._watchers.setdefault(key, []).append((alarm, truth))
+        self._awake = dict(self._alarms)  # those for which time alone may change something
         self._silent_s = silent_s
         self._last_s = {sensor: now_s for _, sensor in self._watchers}
         self.here = Here()  # where we are in time; whoever knows the clock says it
@@ -261,20 +261,24 @@ class Alarms:
 
     def fault(self, name: str, cause: Json | None, now_s: float) -> list[Change]:
         """A part of the box itself is in trouble (cause) or well again (None). Raises KeyError for an unknown alarm."""
-        alarm = self._alarms[name]
+        alarm = self._wake(name)
         alarm.fault = cause
         return self._judge(alarm, now_s)
 
+    def _wake(self, name: str) -> _Alarm:
+        alarm = self._awake[name] = self._alarms[name]
+        return alarm
+
     def came(self, name: str, came: Came, now_s: float) -> list[Change]:
         """It is an occurrence of its own here, whatever number it had there. Raises KeyError for an unknown alarm."""
-        return self._numbered(self._alarms[name].came(came, now_s, self.here))
+        return self._numbered(self._wake(name).came(came, now_s, self.here))
 
     def tick(self, now_s: float) -> list[Change]:
         """Delays that have run out, sensors that went silent, shelves that end, steps of escalation."""
         changes: list[Change] = []
-        for alarm in self._alarms.values():
+        for name, alarm in list(self._awake.items()):
             if alarm.is_idle:
-                continue
+                del self._awake[name]
             for truth in alarm.truths:
                 sensor = truth.condition.sensor
                 if truth.condition.word == SILENT and sensor in self._silent_s:
@@ -302,41 +306,41 @@ class Alarms:
             kept = self._alarms[rule.name].life.kept
             for each in (kept, change.kept):
                 each.order, each.first_out = order, order == 1
-            begins = self.flood.came(change.mono_s)
-            if begins and self.has(FLOOD_ALARM):
-                found += self._flooded(self.flood.cause(self._first()), change.mono_s)
+            if self.flood.came(change.mono_s) and self.has(FLOOD_ALARM):
+                found += self._flooded(self._flood_cause(), change.mono_s)
             found.append(change._replace(summarised=self.flood.is_on and rule.severity != "urgent"))
         return found
 
     def _flooded(self, cause: Json | None, now_s: float) -> list[Change]:
-        alarm = self._alarms[FLOOD_ALARM]
+        alarm = self._wake(FLOOD_ALARM)
         if cause is None:
-            alarm.life.kept.cause = self.flood.cause(self._first())
+            alarm.life.kept.cause = self._flood_cause()
         alarm.fault = cause
         return alarm.judge(now_s, self.here)
 
-    def _first(self) -> str:
+    def _flood_cause(self) -> Json:
         run = self.runs.of(CENTRE)
-        return run.first if run else ""
+        return {"condition": "flood", "value": run.count if run else 0, "first": run.first if run else ""}
 
     def flooding(self) -> Json | None:
-        """How many came since the flood began, and which was first; None while there is none."""
-        return {"alarms": self.flood.count, "first": self._first()} if self.flood.is_on else None
+        """How many came in this run, and which was first; None while there is no flood."""
+        cause = self._flood_cause()
+        return {"alarms": cause["value"], "first": cause["first"]} if self.flood.is_on else None
 
     # -- what a person does; each raises KeyError for an alarm that the site file does not have, and Refused -----------
 
     def acknowledge(self, name: str, now_s: float, by: str = "desk") -> list[Change]:
-        return self._alarms[name].life.acknowledge(now_s, self.here, by)
+        return self._wake(name).life.acknowledge(now_s, self.here, by)
 
     def reset(self, name: str, now_s: float, by: str = "desk") -> list[Change]:
         """On the spot, after the cause is gone."""
-        return self._alarms[name].life.reset(now_s, self.here, by)
+        return self._wake(name).life.reset(now_s, self.here, by)
 
     def shelve(self, name: str, for_s: float, now_s: float, by: str = "desk") -> list[Change]:
-        return self._alarms[name].life.shelve(for_s, now_s, self.here, by)
+        return self._wake(name).life.shelve(for_s, now_s, self.here, by)
 
     def unshelve(self, name: str, now_s: float, by: str = "desk") -> list[Change]:
-        return self._alarms[name].life.unshelve(now_s, self.here, by)
+        return self._wake(name).life.unshelve(now_s, self.here, by)
 
     # -- looking -----------------------------------------------------------------------------------------------------
 

@@ -41,7 +41,8 @@ def _rule(site: Site, alarm: Alarm) -> Rule:
     limit = alarm.chatter
     return Rule(
         alarm.name, alarm.title, alarm.severity, tuple(alarm.any), alarm.on_s, alarm.off_s, alarm.latch or latching,
-        _escalate_s(alarm.severity, alarm.escalate_min), ChatterLimit(limit.times, limit.within_s, limit.calm_s),
+        _escalate_s(alarm.severity, alarm.escalate_min),
+        ChatterLimit(limit.times, limit.within_s, limit.calm_s, limit.hold_s),
         alarm.shelve_h * 3600, tuple(alarm.ack), alarm.clear == "on-site", alarm.group,
     )  # fmt: skip
 

@@ -243,11 +243,15 @@ class Sensor(Table, frozen=True, rename={"id": "key", "point": "from"}):
 
 
 class Chatter(Table, frozen=True):
-    """times comings within within_s are one alarm that chatters, until calm_s have gone by without a change."""
+    """times comings within within_s are one alarm that chatters, until calm_s have gone by without a change.
+
+    hold_s: it stands so long at least.
+    """
 
     times: Comings = 3
     within_s: SomeSeconds = 60.0
     calm_s: SomeSeconds = 60.0
+    hold_s: Seconds = 0.5
 
 
 class Alarm(Table, frozen=True, rename={"name": "key", "title": "name"}):

@@ -18,6 +18,7 @@ from simulator.processes import ROOT, TAIL_LINES
 from simulator.relay import Relay
 
 ROPE, VALVE = 17, 5
+NO_CHATTER = "{ times = 100, within_s = 0.01, hold_s = 0 }"  # one trial follows the other at once
 START_S = 20.0
 _ASK_S = 5.0
 _TICKS_S = os.sysconf("SC_CLK_TCK")
@@ -44,7 +45,7 @@ def site_text(
         f"store = {{ node_commit_ms = {node_commit_ms} }}",
         f'sensor."rope" = {{ from = "gpio:{ROPE}", kind = "leak", wiring = "normally-open" }}',
         f'output.valve = {{ to = "gpio:{VALVE}", kind = "strobe" }}',
-        'alarm.leak = { name = "leak", severity = "urgent", any = ["rope is wet"] }',
+        f'alarm.leak = {{ name = "leak", severity = "urgent", any = ["rope is wet"], chatter = {NO_CHATTER} }}',
         'reaction.light = { when = "alarm.leak active", do = "valve on" }',
     ]
     lines += [f'sensor."s{i:03}" = {{ from = "n1:flow{i + 1}" }}' for i in range(SENSORS)]

@@ -34,7 +34,7 @@ from simulator.planted import NIGHT_PLANTS
 GOOD, FAILED = 0, 1
 COUNT = 200
 SITE = Path(__file__).parent / "sites" / "night.toml"
-BUDGET_MB = 0.13  # the least a store lives in: far less than a site file may ask for
+BUDGET_MB = 0.15  # the least a store lives in: far less than a site file may ask for
 NARROW_BYTES = 82_000
 FAILURES_MAX = 3  # seeds that fail until no further night begins
 TOLD_EVERY = 250

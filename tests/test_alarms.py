@@ -313,6 +313,30 @@ def test_a_number_at_its_limit_rings_once_with_a_deadband_and_comes_back_below_i
         parse("flow > 1 deadband -1")
 
 
+def test_a_model_without_an_answer_ends_no_alarm_and_what_had_not_come_yet_begins_anew() -> None:
+    one = One(PLAIN._replace(any=(parse("model:water-leak on flow > 0.9 for 10 min"),)))
+
+    def scores(score: float | None) -> None:
+        if score is None:
+            one.alarms.no_score("water-leak", "flow")
+        else:
+            one.told += one.alarms.score("water-leak", "flow", score, one.now_s, {"model": "water-leak"})
+
+    scores(0.95)
+    one.later(590)
+    scores(None)
+    one.later(60)
+    assert one.told == [], "ten minutes of evidence, not nine and a gap"
+    scores(0.95)
+    one.later(601)
+    assert [c.what for c in one.told] == [CAME]
+    scores(None)
+    one.later(86_400, every_s=60)
+    assert one.state == UNACKNOWLEDGED, "silence is no good news"
+    scores(0.1)
+    assert (one.state, one.told[-1].what) == (RETURNED, WENT)
+
+
 # -- first-out and flood -----------------------------------------------------------------------------------------------
 
 
