@@ -4,7 +4,7 @@ Two days are held: today's, and the one before it for what a cut-off kiosk still
 """
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from typing import NamedTuple
 
 import msgspec
@@ -91,14 +91,20 @@ class Books:
     def keep(self, ticket: str, visit: Visit) -> None:
         self._keep(KEEP + ticket, visit)
 
-    def surplus(self) -> list[Book]:
-        """Days that are held no longer; `drop` them once they are told."""
-        return [self._books[day] for day in sorted(self._books)[:-_BOOKS]]
+    def surplus(self, today: str | None) -> list[Book]:
+        """Days that are held no longer, and those that have not come: a clock was wrong. `drop` them once told."""
+        return [self._books[day] for day in surplus_days(self._books, today, _BOOKS)]
 
     def drop(self, book: Book) -> None:
         for ticket in book.visits:
             self._keep(KEEP + ticket, None)
         del self._books[book.day]
+
+
+def surplus_days(days: Iterable[str], today: str | None, held: int) -> list[str]:
+    """All but the last `held`, and those after today. today: None while the clock is unsure."""
+    come = sorted(day for day in days if today is None or day <= today)
+    return [*come[:-held], *(day for day in days if today is not None and day > today)]
 
 
 def day_of(ticket: str) -> str:

@@ -221,8 +221,7 @@ class Box:
         label = self._parts.wall.label()
         wall_s = None if label.wall is None else label.wall + now_s - label.mono
         told = self._parts.queues.tick(now_s)
-        for record in told.records:
-            self._pending.record("events", record, now_s)
+        self._pending.many("events", told.records, now_s)
         changes = self._parts.upkeep.tick(now_s, wall_s, self._parts.pipeline.latest)
         for alarm, cause in (*changes, *told.alarms):
             self._parts.pipeline.fault(alarm, cause)
@@ -362,8 +361,7 @@ class Box:
             self._pending.keep(f"output:{name}", output.on)
         if self._ticker:
             self._ticker.cancel()
-        for record in parts.queues.news(self._mono_s()):
-            self._pending.record("events", record, self._mono_s())
+        self._pending.many("events", parts.queues.news(self._mono_s()), self._mono_s())
         self._commit(everything=True)
         until_s = self._mono_s() + _STOP_STORE_S
         while (self._under_way or self._unwritten()) and self._mono_s() < until_s:

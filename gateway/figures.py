@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from gateway.contract import Json
 from gateway.hall_clock import BootTime, Span
-from gateway.visits import APPOINTMENT, CALLED, CANCELLED, NO_SHOW, PRIORITY, SERVED, WAITING, Visit
+from gateway.visits import CALLED, CANCELLED, NO_SHOW, SERVED, SORTS, WAITING, Visit
 
 N_LEAST = 5
 
@@ -92,7 +92,7 @@ def sorts(visits: Iterable[Visit], between: Between) -> Json:
     by_sort: dict[str, list[Visit]] = {}
     for visit in visits:
         by_sort.setdefault(visit.sort, []).append(visit)
-    for sort in (PRIORITY, APPOINTMENT):
+    for sort in SORTS:
         if sort in by_sort:
             these = by_sort[sort]
             waits = [wait for visit in these if (wait := wait_of(visit, between))]

@@ -78,6 +78,11 @@ class Lines:
         for ticket in list(self._lines[service].waiting):
             self.gave_up(ticket, service)
 
+    def clear_all(self) -> None:
+        """A new day begins."""
+        for service in self._lines:
+            self.clear(service)
+
     # -- what is known -----------------------------------------------------------------------------------------------
 
     def waiting(self, service: str) -> Mapping[str, Visit]:

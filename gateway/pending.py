@@ -6,7 +6,7 @@ numbered when it is full or its interval is over. So a busy kiosk does not make 
 readings (pins, polled meters) wait for their own, longer interval: that is their printed loss bound.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import count
 from typing import NamedTuple, Protocol
 
@@ -19,6 +19,7 @@ from gateway.packs import Column, encode_columns, encode_records
 from gateway.samples import Group, Samples
 
 EVENTS_PER_PACK = 50
+_LONG_PER_PACK = 20  # of 2 KB or so
 _DENSE_S = 1.0
 _LATE_S = 5.0  # a minute takes what comes so long after the interval that ends in it
 _URGENT_S = 0.01  # so that the commit is done within 20 ms
@@ -260,6 +261,13 @@ class Pending:
         self._close_records(stream)
         self.record(stream, record, now_s)
         self._close_records(stream)
+
+    def many(self, stream: str, records: Sequence[Record], now_s: float) -> None:
+        """Records of some length, few enough to a pack that each fits a message."""
+        for i, record in enumerate(records):
+            if i % _LONG_PER_PACK == 0 and len(records) > _LONG_PER_PACK:
+                self._close_records(stream)
+            self.record(stream, record, now_s)
 
     def keep(self, key: str, value: object) -> None:
         """State that must be as new as the facts of the same commit. None forgets the key."""

@@ -38,7 +38,7 @@ class Plan(NamedTuple):
     kiosks: tuple[str, ...]
 
     def queue_of(self, service: str) -> str:
-        """Raises KeyError for a service that the site file does not have."""
+        """service: one of the site file."""
         return next(name for name, queue in self.queues.items() if service in queue.services)
 
     def closing_min(self, service: str, weekday: int) -> int:

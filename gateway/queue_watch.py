@@ -5,7 +5,7 @@ who wait counted by what is expected of them. It is an alarm when that falls bel
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from gateway.contract import Json
 from gateway.figures import N_LEAST, wait_of
@@ -59,28 +59,34 @@ class Watch:
         is_open = self._plan.is_open(self._clock.local(now_s))
         for name, queue in self._plan.queues.items():
             within, judged = self.outlook[name] = self._outlook(name, now_s, hours)
-            in_danger = judged >= N_LEAST and within < queue.share * judged
+            in_danger = is_open and judged >= N_LEAST and within < queue.share * judged
             cause: Json = {"condition": f"{100 * queue.share:g} % within {queue.within_s / 60:g} min"}
             cause["value"] = round(within / judged, 3) if judged else 1.0
             self._tell(changes, queue_alarm(name), in_danger, now_s, cause, ON_S, OFF_S)
         for window, services in self._plan.serves.items():
-            quiet_s = self._stands.quiet_s(window, now_s)
             limit_s = min(self._plan.queues[self._plan.queue_of(service)].quiet_s for service in services)
-            waits = any(self._lines.waiting(service) for service in services)
-            quiet = is_open and waits and quiet_s is not None and self._since(quiet_s, now_s) > limit_s
-            self._tell(
-                changes, quiet_window(window), quiet, now_s, {"condition": "quiet", "value": round(quiet_s or 0)}
-            )
-        for kiosk, (name, at_s) in self._issued.items():
-            queue = self._plan.queues[name]
-            waits = any(self._lines.waiting(service) for service in queue.services)
-            quiet = is_open and waits and now_s - at_s > queue.quiet_s
-            self._tell(changes, quiet_kiosk(kiosk), quiet, now_s, {"condition": "quiet", "value": round(now_s - at_s)})
+            quiet_s = self._stands.quiet_s(window, now_s)
+            self._quiet(changes, quiet_window(window), quiet_s, limit_s, is_open and self._waits(services), now_s)
+        for kiosk in self._plan.kiosks:
+            name, at_s = self._issued.get(kiosk, ("", self._started_s))
+            queues = [self._plan.queues[name]] if name else list(self._plan.queues.values())
+            waits = is_open and any(self._waits(queue.services) for queue in queues)
+            limit_s = max(queue.quiet_s for queue in queues)
+            if name or not waits:  # one that has not printed since the start is not missed
+                self._quiet(changes, quiet_kiosk(kiosk), now_s - at_s, limit_s, waits, now_s)
         return changes
 
-    def _since(self, quiet_s: float, now_s: float) -> float:
-        """Counted from the start at the earliest: while the box was off nobody could be heard."""
-        return min(quiet_s, now_s - self._started_s)
+    def _waits(self, services: Iterable[str]) -> bool:
+        return any(self._lines.waiting(service) for service in services)
+
+    def _quiet(
+        self, changes: list[tuple[str, Json | None]], alarm: str, quiet_s: float | None, limit_s: float, waits: bool,
+        now_s: float,
+    ) -> None:  # fmt: skip
+        """quiet_s: None for one that is not at work. For limit_s after a start what stands stands: the box was deaf."""
+        is_quiet = waits and quiet_s is not None and quiet_s > limit_s
+        if not is_quiet or now_s - self._started_s > limit_s:
+            self._tell(changes, alarm, is_quiet, now_s, {"condition": "quiet", "value": round(quiet_s or 0)})
 
     def _outlook(self, name: str, now_s: float, hours: Callable[[str, float], Hours]) -> tuple[int, int]:
         recent, queue = self._recent[name], self._plan.queues[name]

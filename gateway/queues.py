@@ -19,7 +19,7 @@ from gateway.queue_watch import Watch
 from gateway.ratings import BAD_MAX, Ratings
 from gateway.stands import Stands
 from gateway.tickets import UNSURE_DAY
-from gateway.visits import CALLED, CANCELLED, SERVED, WAITING, Visit
+from gateway.visits import CALLED, CANCELLED, SERVED, SORTS, WAITING, Visit
 from gateway.waiting import Forecast
 
 FIGURES_EVERY_S = 900.0
@@ -84,11 +84,11 @@ class Queues:
         service, sort = self._service(event.data.get("service"), ticket)
         if not service or kind == "reprinted" or test:
             return None
+        said = event.data.get("class")
         before = self._books.today
-        found = self._books.begin(ticket, Visit(service, service, str(event.data.get("class") or sort)))
-        if found and before and self._books.today is not before:
-            for one in before.by_service:
-                self._lines.clear(one)
+        found = self._books.begin(ticket, Visit(service, service, str(said) if said in SORTS else sort))
+        if before and self._books.today is not before:
+            self._lines.clear_all()
         return found
 
     def _service(self, said: object, ticket: str) -> tuple[str, str]:
@@ -186,10 +186,12 @@ class Queues:
         if now_s >= self._figures_s:
             self._figures_s = now_s + FIGURES_EVERY_S
             records += self.news(now_s)
-        for book in self._books.surplus():
+        local = self._clock.local(now_s)
+        today = local.day.isoformat() if local else None
+        for book in self._books.surplus(today):
             records += self._news(book, now_s)
             self._books.drop(book)
-        self._stands.forget()
+        self._stands.forget(today)
         return Told(records, self._watch.look(now_s, self._hours))
 
     def _close(self, now_s: float) -> list[Record]:
@@ -203,6 +205,7 @@ class Queues:
                 book.over[service] = over = True
                 book.changed.add(service)
                 if book is self._books.today:
+                    book.changed |= {visit.service for visit in self._lines.waiting(service).values()}
                     self._lines.clear(service)
             if over:
                 records += self._news(book, now_s)

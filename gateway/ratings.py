@@ -4,7 +4,6 @@ A person who was asked and gave none is "not rated", never satisfied. 1 and 2 ar
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from datetime import date, timedelta
 
 from gateway.contract import Json
 from gateway.figures import N_LEAST
@@ -54,8 +53,7 @@ class Ratings:
         }  # fmt: skip
 
     def _forget(self) -> None:
-        newest = max(self._of_day)
-        oldest = (date.fromisoformat(newest) - timedelta(days=self.days - 1)).isoformat() if newest else ""
-        for day in [day for day in self._of_day if day and day < oldest]:
+        """Days of operation, as everywhere in the store: a wrong clock forgets nothing but the oldest."""
+        for day in sorted(self._of_day)[: -self.days]:
             del self._of_day[day]
             self._keep(KEEP + day, None)

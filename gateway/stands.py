@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
+from gateway.books import surplus_days
 from gateway.contract import Json
 from gateway.figures import Between
 from gateway.hall_clock import BootTime, HallClock
@@ -74,9 +75,9 @@ class Stands:
             return None
         return stands.setdefault(window, Stand())
 
-    def forget(self) -> None:
-        """Days that are held no longer."""
-        for day in sorted(self._days)[:-DAYS]:
+    def forget(self, today: str | None) -> None:
+        """Days that are held no longer, and those that have not come."""
+        for day in surplus_days(self._days, today, DAYS):
             for window in self._days.pop(day):
                 self._keep(f"{KEEP}{day}/{window}", None)
 

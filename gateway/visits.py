@@ -9,7 +9,7 @@ import msgspec
 from gateway.hall_clock import BootTime
 
 WAITING, CALLED, SERVED, NO_SHOW, CANCELLED = "waiting", "called", "served", "no_show", "cancelled"
-PRIORITY, APPOINTMENT = "priority", "appointment"
+SORTS = PRIORITY, APPOINTMENT = "priority", "appointment"
 
 
 class Visit(msgspec.Struct, array_like=True):

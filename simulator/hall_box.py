@@ -176,8 +176,7 @@ class HallBox:
                 continue  # the power was off
             self.now_s = self._ticked_s
             told = self.queues.tick(self._mono_s())
-            for record in told.records:
-                self.pending.record("events", record, self._mono_s())
+            self.pending.many("events", told.records, self._mono_s())
             for alarm, cause in told.alarms:
                 self._pipeline.fault(alarm, cause)
             self._commit()

@@ -92,6 +92,11 @@ class Hall:
         event = Event("k1", f"{sort}.{what}", data, self.mono_s - (at_s or 0.0), 1, 1)
         self.records += self.queues.heard(event, self.test)
 
+    def event(self, kind: str, ticket: str, service: str, window: str) -> None:
+        data: dict[str, object] = {"value": None, "ticket": ticket, "service": service}
+        data |= {"window": window} if window else {}
+        self.records += self.queues.heard(Event("k1", kind, data, self.mono_s, 1, 1))
+
     def figures(self, service: str = "", day: str = DAY) -> Any:
         """The last that were told."""
         found = [r.data for r in self.records if r.type == "queue.figures"]

@@ -67,6 +67,21 @@ def test_a_window_that_goes_quiet_while_people_wait_is_an_alarm_until_it_speaks(
     assert hall.alarms["quiet-window:2"] is None, "it said that it pauses"
 
 
+def test_a_restart_neither_ends_nor_raises_what_nobody_could_have_heard():
+    hall = Hall()
+    visit(hall, "A1", 10, 60, "2")
+    hall.say("issued", "A2")
+    hall.go(2400)
+    assert hall.alarms["quiet-window:2"]
+    hall.alarms.clear()
+    hall.start()
+    hall.go(600)
+    assert "quiet-window:2" not in hall.alarms, "it stands as it stood"
+    hall.say("called", "A2", "2")
+    hall.go(20)
+    assert hall.alarms["quiet-window:2"] is None
+
+
 def test_a_kiosk_that_prints_nothing_while_people_wait_is_an_alarm_in_opening_hours():
     hall = Hall()
     hall.say("issued", "A1")

@@ -9,7 +9,10 @@ import pytest
 
 from drivers.reading import Event
 from gateway.books import VISITS_MAX
-from gateway.queue_plan import QueuePlan
+from gateway.contract import PACK_BYTES_MAX, event_records, pack_payload
+from gateway.packs import open_records
+from gateway.pending import Pending
+from gateway.queue_plan import Plan, QueuePlan
 from tests.hall_rig import DAY, HOUR_S, PLAN, Hall, visit
 
 # -- one visit ---------------------------------------------------------------------------------------------------------
@@ -215,6 +218,19 @@ def test_a_call_overheard_for_a_slip_that_was_missed_leaves_yesterday_alone():
     assert hall.figures("A") == before
 
 
+def test_a_day_that_has_not_come_is_no_day():
+    """A clock that was wrong when it was believed, and was put right."""
+    hall = Hall()
+    hall.say("issued", "A1")
+    hall.say("issued", "A1", day="2031-01-01")
+    hall.go(20)
+    hall.say("issued", "A2")
+    hall.say("called", "A2", "1")
+    hall.at(17.1)
+    assert (hall.figures("A")["issued"], hall.figures("A")["called"]) == (2, 1)
+    assert not [key for key in hall.kept if "2031" in key]
+
+
 # -- ratings -----------------------------------------------------------------------------------------------------------
 
 
@@ -243,6 +259,26 @@ def test_grades_are_kept_their_days_and_no_longer():
     assert len(kept) == 90
     assert hall.state["ratings"]["n"] == 90
     assert date.fromisoformat(min(kept).removeprefix("rating:")) == date(2026, 12, 5)
+
+
+def test_the_figures_of_a_large_centre_fit_their_messages():
+    names = [f"S{i}" for i in range(30)]
+    queues = {name: QueuePlan((name,), 900.0, 0.8, 1800.0) for name in names}
+    serves = {f"window-{i}": names for i in range(40)}
+    hall = Hall(Plan(queues, {name: (name, "") for name in names}, serves, {}, [], ()))
+    for name in names:
+        for i, window in enumerate(serves):
+            for what in ("issued", "called", "served"):
+                hall.event(f"ticket.{what}", f"hall/{DAY}/{name}/1/{i}", name, window if what != "issued" else "")
+    records = hall.queues.news(hall.mono_s)
+    assert len(records) == 60
+    pending = Pending(hall.label, 10.0, 30.0)
+    pending.many("events", records, hall.mono_s)
+    work = pending.take(hall.mono_s, everything=True)
+    assert work is not None
+    for draft in work.drafts:
+        inside = event_records(open_records(draft.body()), "s" * 60, "events", "00000000", 10**9, draft.label)
+        assert len(pack_payload("events", "00000000", 10**9, draft.label, inside)) <= PACK_BYTES_MAX
 
 
 # -- bounds ------------------------------------------------------------------------------------------------------------
