@@ -16,6 +16,7 @@ from gateway.contract import STATE_BYTES_MAX, Json, Record, Topics, dictionary
 from gateway.facilities import Facilities
 from gateway.listen_port import ListenPort
 from gateway.local import Local
+from gateway.night_water import NightWater
 from gateway.notify import notify
 from gateway.own_alarms import source_alarm
 from gateway.pending import Pending, Work
@@ -60,9 +61,14 @@ class Parts:
         self.upkeep: Upkeep
         self.facilities: Facilities
         self.queues: Queues
+        self.night_water: NightWater
         self.local: Local
         self.storage: Storage
         self.uplink: Uplink
+
+    def tell(self, record: Record) -> None:
+        """An event of the box's own."""
+        self.pending.record("events", record, self.mono_s())
 
     def contact(self, sensor: str, value: Value, mono_s: float) -> None:
         """A contact changed."""
@@ -225,6 +231,7 @@ class Box:
         changes = self._parts.upkeep.tick(now_s, wall_s, self._parts.pipeline.latest)
         for alarm, cause in (*changes, *told.alarms):
             self._parts.pipeline.fault(alarm, cause)
+        self._parts.night_water.tick(label, self._parts.pipeline.latest)
         standing = self._parts.pipeline.standing()
         for alarm, cause in self._parts.facilities.tick(label, self._parts.pipeline.latest, standing):
             self._parts.pipeline.fault(alarm, cause)

@@ -98,8 +98,11 @@ class Budget:
                 return Evicted(len(rows), {step.stream: _gaps(rows, self._names())})
         return Evicted(0, {})
 
-    def prune(self, before_hour: float) -> None:
-        """What was confirmed long enough ago, by hours of operation: a lying clock must not delete anything."""
+    def prune(self, before_hour: float, events_before_hour: float) -> None:
+        """What was confirmed long enough ago, by hours of operation: a lying clock must not delete anything.
+
+        events_before_hour: for alarms and events, which the reports are made from.
+        """
         for epoch_no, stream, acked in self._db.execute("SELECT epoch_no, stream, acked FROM streams").fetchall():
             first = pack_id(epoch_no, STREAMS[stream], 0)
             for limit in (1, _PRUNE_PACKS):  # nearly always not even the oldest one is old enough
@@ -107,7 +110,8 @@ class Budget:
                     "SELECT id, hour FROM packs WHERE id > ? AND id <= ? ORDER BY id LIMIT ?",
                     (first, first + acked, limit),
                 ).fetchall()
-                old = [row_id for row_id, hour in rows if hour < before_hour]
+                before = events_before_hour if STREAMS[stream] in ("alarms", "events") else before_hour
+                old = [row_id for row_id, hour in rows if hour < before]
                 self._delete(old)
                 if not old:
                     break

@@ -31,16 +31,18 @@ from gateway.deeds import Deeds
 from gateway.detector import Detector
 from gateway.facilities import Facilities
 from gateway.hall_clock import HallClock
-from gateway.home import OWNER, Home, OtherCentre
+from gateway.home import ABOUT, OWNER, Home, OtherCentre
 from gateway.local import Local
 from gateway.meters import Totals, UnitPin
 from gateway.minutes import MINUTE_S
+from gateway.night_water import NightWater
 from gateway.own_alarms import cares, facilities, own_alarms, source_alarm
 from gateway.pending import Pending
 from gateway.pipeline import Pipeline
 from gateway.queue_plan import plan_of
 from gateway.queues import Queues
 from gateway.reader import Reader
+from gateway.report_facts import names
 from gateway.sensors import Role
 from gateway.site_devices import model_of
 from gateway.storage import Storage, StorageThread
@@ -94,7 +96,7 @@ def build_on(
     wall.look()
     store = Store(
         home.database, wall, ground.dice, budget_mb=site.store.budget_mb, confirmed_days=site.store.confirmed_days,
-        raw_days=site.store.raw_days, minute_days=site.store.minute_days,
+        event_days=site.store.event_days, raw_days=site.store.raw_days, minute_days=site.store.minute_days,
         polled=any(not _numbered(site, sensor) for sensor in site.sensors.values()), vfs=ground.vfs,
     )  # fmt: skip
     try:
@@ -125,6 +127,10 @@ def build_on(
         clock.mono_s(),
     )  # fmt: skip
     parts.facilities = _facilities(site, parts, kept)
+    totals_of = [sensor.id for sensor in site.sensors.values() if sensor.kind == "total"]
+    parts.night_water = NightWater(totals_of, ZoneInfo(site.tz), kept, pending.keep, parts.tell)
+    if kept.get(ABOUT) != (about := names(parts.meta)):
+        pending.keep(ABOUT, about)
     pipeline.on_contact = parts.contact
 
     def polled(facts: list[Fact]) -> None:
@@ -163,8 +169,8 @@ def _facilities(site: Site, parts: Parts, kept: Mapping[str, object]) -> Facilit
         return any(alarm in known and pipeline.stands(alarm) for alarm in alarms)
 
     return Facilities(
-        facilities(site), kept, pending.keep, lambda record: pending.record("events", record, parts.mono_s()), silent,
-        lambda: False, lambda wall_s: datetime.fromtimestamp(wall_s, zone).date().isoformat(), parts.mono_s(),
+        facilities(site), kept, pending.keep, parts.tell, silent, lambda: pipeline.deeds.modes.is_test,
+        lambda wall_s: datetime.fromtimestamp(wall_s, zone).date().isoformat(), parts.mono_s(),
     )  # fmt: skip
 
 

@@ -88,6 +88,14 @@ class FacilityLog(Struct, kw_only=True):
     ] = UNSET
 
 
+class NightWater(Struct, kw_only=True):
+    """What a meter (the subject) counted from midnight to five, local time, told at five."""
+
+    value: Annotated[Some | None, Meta(description="m3; null: the night was not seen from beginning to end")]
+    day: Annotated[str, Meta(description="local date of the night's morning")]
+    begun: Annotated[Utc, Meta(description="when counting began")]
+
+
 class MeterSwapped(Struct, kw_only=True):
     """A total fell: another meter hangs there. The sensor goes on from `was` by adding `offset` to what it reads."""
 
@@ -310,6 +318,7 @@ RECORD_TYPES: dict[str, dict[str, type[Struct]]] = {
         "mode.ended": ModeEnded,
         "source.lost": SourceLost,
         "clock.synced": ClockSynced,
+        "water.night": NightWater,
         "meter.swapped": MeterSwapped,
         "settings.changed": SettingsChanged,
     },

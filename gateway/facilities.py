@@ -168,7 +168,7 @@ class Facilities:
             if now.wall is None or not (watched or now.mono - self._started_s >= RESTART_S):
                 return  # without a clock nobody could say how long it was; and a sensor may take its time to speak
             watch.settled = True
-            away_s = self._seen.age_s(now) if self._seen else None
+            away_s = self._seen.age_s(now) if self._seen and self._all[name].sensors else None
             away_s = None if away_s is None or away_s < RESTART_S else round(away_s, 1)
         if head.since is None:
             head.since = now.wall

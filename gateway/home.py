@@ -8,6 +8,8 @@ from pathlib import Path
 DATABASE = "linli.db"
 OWNER = "site"
 """Under this key the store keeps whose data it holds: the id of the centre."""
+ABOUT = "about:site"
+"""Under this key the store keeps what the reports call things."""
 
 
 class AlreadyRunning(Exception):

@@ -324,6 +324,7 @@ class Store(Table, frozen=True):
     commit_every_s: SomeSeconds = 30.0
     node_commit_ms: Milliseconds = 10_000
     confirmed_days: Days = 7
+    event_days: Days = 62
     raw_days: Days = 7
     minute_days: Days = 400
     ratings_days: Days = 90

@@ -16,12 +16,12 @@ from msgspec import Meta
 from gateway.alarms import Kept
 from gateway.around import KEEP as AROUND
 from gateway.contract import Json
-from gateway.home import OWNER  # whose box it is, its own site file says
+from gateway.home import ABOUT, OWNER  # whose box it is, its own site file says
 
 PART_BYTES_MAX = 40_000
 FILE_BYTES_MAX = 50_000_000
 _WIRE_TYPE = "linli.snapshot.v1"
-_NOT_TOLD = (AROUND, "hall:")  # what is to be sent around an alarm, and times on this box's clock, are its own business
+_NOT_TOLD = (AROUND, "hall:", ABOUT)  # around an alarm, on this box's own clock, what things are called
 
 
 class SnapshotError(Exception):

@@ -51,6 +51,7 @@ class Store:
         *,
         budget_mb: float = 4000,
         confirmed_days: float = 7,
+        event_days: float = 0,
         raw_days: float = 7,
         minute_days: float = 400,
         polled: bool = False,
@@ -61,7 +62,7 @@ class Store:
         self._label = stamp.label
         self._dice = dice
         self._pages_max = max(128, int(budget_mb * 1e6) // PAGE_BYTES)
-        self._confirmed_h = confirmed_days * 24
+        self._confirmed_h, self._event_h = confirmed_days * 24, max(confirmed_days, event_days) * 24
         self._history_h = raw_days * 24, minute_days * 24
         self._polled = polled
         self._hour_from_s: float | None = None
@@ -322,7 +323,7 @@ class Store:
                 self._hour_from_s = now_s
                 self._numbers.hours += 1
                 self._set_box(hours=self._numbers.hours)
-            self._budget.prune(self._numbers.hours - self._confirmed_h)
+            self._budget.prune(self._numbers.hours - self._confirmed_h, self._numbers.hours - self._event_h)
             self.history.upkeep(self._label(), self._numbers.hours)
         if now_s - self._noted_s >= NOTE_EVERY_S or self._aside.is_behind(self.acked()):
             self._note_heads()

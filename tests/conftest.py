@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from simulator.month_story import Told, tell
 from simulator.virtual_disk import VirtualDisk
 
 ON_CI = os.environ.get("CI") == "true"
@@ -19,6 +20,7 @@ DATA = Path(os.environ.get("LINLI_DATA") or Path(__file__).parents[2] / "shared"
 BROKER_UP_MAX_S = 10.0
 BROKER_DOWN_MAX_S = 10.0
 PORT_TRIES_MAX = 5
+HOSTILE = "<img src=x onerror=alert(1)>&"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -35,6 +37,12 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip("needs root")
     if item.get_closest_marker("data") and not DATA.is_dir():
         pytest.skip(f"needs the recorded data sets; there is no folder {DATA} (LINLI_DATA names another)")
+
+
+@pytest.fixture(scope="session")
+def told_month(tmp_path_factory: pytest.TempPathFactory) -> Told:
+    """A month of a centre whose name is an attack on its pages; see simulator/month_story.py. Only to be read."""
+    return tell(tmp_path_factory.mktemp("month"), seed=7, name=HOSTILE)
 
 
 def need_mosquitto(on_ci: bool) -> None:

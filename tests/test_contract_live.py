@@ -40,7 +40,11 @@ NOT_ON_A_GOOD_DAY |= {"meter.swapped", "settings.changed"}  # tests/test_meters.
 NOT_ON_A_GOOD_DAY |= {"output.refused", "output.proved", "output.exercised", "reaction.held"}  # tests/house.py
 NOT_ON_A_GOOD_DAY |= {"ticket.reprinted"}  # only an overheard printer makes it: tests/test_overheard.py
 
-NOT_ON_A_GOOD_DAY |= {"facility.watched", "facility.unwatched"}  # tests/test_facilities.py
+NOT_ON_A_GOOD_DAY |= {
+    "facility.watched",
+    "facility.unwatched",
+    "water.night",
+}  # test_facilities.py, test_night_water.py
 
 
 def mono_ms() -> int:

@@ -225,8 +225,8 @@ def test_the_hours_in_which_the_gateway_was_off_are_told_and_a_short_restart_is_
     again.says("wc/cord", "normal")
     again.after(2)
     assert [r.data["unwatched_s"] for r in again.log if r.type == "facility.watched"] == pytest.approx(
-        [7200] * 3, abs=305
-    )
+        [7200] * 2, abs=305
+    ), "and nobody needs a gateway to see the hearing loop"
 
 
 def test_a_sensor_that_does_not_speak_after_a_restart_leaves_the_state_unknown_from_the_last_word(world):

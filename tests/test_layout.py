@@ -48,13 +48,15 @@ DOORS = {
 GATEWAY_ORDER = (
     # the program
     "__main__", "cli", "doctor", "doctor_closed", "doctor_checks", "doctor_modbus", "doctor_finding",
-    "alarm", "alarm_journal", "facility", "output", "mode", "check", "db", "outbox", "run", "diskless", "build",
-    "scan_bus", "build_alarms", "build_lines", "build_deeds", "check_device", "desk", "box", "contract_command",
+    "alarm", "alarm_journal", "facility", "facility_page", "report", "report_page", "report_parts", "plot", "page",
+    "output", "mode", "check", "db", "outbox", "run", "diskless", "build", "report_figures", "facility_figures",
+    "report_facts", "month", "scan_bus", "build_alarms", "build_lines", "build_deeds", "check_device", "desk", "box",
+    "contract_command",
     # the flow and what it asks
     "pipeline", "sensors", "sensor_faults", "snapshot", "own_alarms", "facilities", "alarms", "alarm_life",
     "alarm_runs", "moment", "deeds",
     "detector", "health", "control", "local", "button", "meters", "modbus_port", "listen_port", "ports",
-    "upkeep", "exercise", "switches", "reactions", "proofs", "modes", "until",
+    "night_water", "upkeep", "exercise", "switches", "reactions", "proofs", "modes", "until",
     "queues", "queue_watch", "queue_plan", "lines", "stands", "books", "ratings", "figures", "visits", "tickets",
     "hall_clock", "waiting",
     # to the city, and what keeps it

@@ -9,7 +9,10 @@ import pytest
 from gateway.words import Words
 from tests.doctor_place import ROOT
 
-TEXTS: dict[str, list[str]] = json.loads((ROOT / "gateway/words.json").read_text())["texts"]
+FILES = ("words.json", "report_words.json")
+TEXTS: dict[str, list[str]] = {
+    key: text for name in FILES for key, text in json.loads((ROOT / "gateway" / name).read_text())["texts"].items()
+}
 FAULTS: list[list[str]] = json.loads((ROOT / "gateway/words.json").read_text())["faults"]
 
 
@@ -147,6 +150,19 @@ def said_in_code() -> set[str]:
             elif isinstance(node, ast.JoinedStr):
                 found.add("".join(str(part.value) if isinstance(part, ast.Constant) else "*" for part in node.values))
     return found
+
+
+def test_every_text_that_is_asked_for_is_there() -> None:
+    asked: set[str] = set()
+    for path in (ROOT / "gateway").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if (
+                isinstance(node, ast.Call)
+                and ast.unparse(node.func) == "say"
+                and isinstance(node.args[0], ast.Constant)
+            ):
+                asked.add(node.args[0].value)
+    assert asked - TEXTS.keys() == set()
 
 
 def test_no_text_is_there_that_nobody_says() -> None:
