@@ -46,6 +46,7 @@ COMMANDS = {
     "soak": Command("simulator.soak", "the centre for an hour or a night; does anything grow?"),
     "chaos": Command("simulator.chaos", "seeded faults against a running centre, then the promises"),
     "nights": Command("simulator.nights", "seeded nights: the whole gateway in one thread on a virtual clock, failing"),
+    "reactions": Command("simulator.reactions", "every reaction with city, disk and gateway failing: output and time"),
     "powercut": Command("simulator.powercut", "the power cut at hundreds of moments of a real run; needs root"),
     "sickdisk": Command("simulator.sick_disk", "a disk that is full, read-only, slow or broken under a real run"),
 }
