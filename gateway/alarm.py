@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--state", required=True, type=Path, metavar="DIR", help="the gateway's state folder")
     parser.add_argument("--lang", choices=LANGUAGES, help="instead of the site file's")
     parser.add_argument("--hours", type=float, metavar="H", help="shelve: for how long")
-    parser.add_argument("--all", action="store_true", help="list: each one, also in a flood")
+    parser.add_argument("--all", action="store_true", help="list: each one, also in a flood; ack: each one, not NAME")
     parser.add_argument("--json", action="store_true", help="journal: each step as a line of JSON")
     parser.add_argument("deed", choices=("list", *_DEEDS, "journal"))
     parser.add_argument("name", nargs="?", metavar="NAME", help="of the alarm, as in the site file or `list`")
@@ -46,7 +46,9 @@ def run(args: argparse.Namespace) -> int:
         answer = ask(args.state, {"ask": "alarms"})
         if not args.lang and answer.get("lang") in LANGUAGES:
             say = Words(str(answer["lang"]))
-        return _list(answer, say, everything=args.all) if args.deed == "list" else _do(args, answer, say)
+        if args.deed == "list":
+            return _list(answer, say, everything=args.all)
+        return _acknowledge_all(args.state, answer, say) if args.name is None else _do(args, args.name, say)
     except NotRunning:
         print(say("alarm.no_gateway", folder=args.state), file=sys.stderr)
     except ValueError as error:
@@ -57,7 +59,9 @@ def run(args: argparse.Namespace) -> int:
 def _mistake(args: argparse.Namespace) -> str:
     if args.deed == "list" and args.name is not None:
         return f"found {args.name} after list, expected nothing"
-    if args.deed in _DEEDS and args.name is None:
+    if args.deed in _DEEDS and (args.name is None) != (args.deed == "ack" and args.all):
+        if args.name is not None:
+            return f"found {args.name} and --all, expected one of the two"
         return f"found no name after {args.deed}, expected the name of an alarm"
     if (args.hours is not None) != (args.deed == "shelve"):
         found = "no --hours" if args.hours is None else "--hours"
@@ -104,17 +108,34 @@ def _is(name: str, state: str, say: Words) -> str:
     return say("alarm.is", name=name, state=say(f"alarm.state.{state}"))
 
 
-def _do(args: argparse.Namespace, before: Json, say: Words) -> int:
+def _do(args: argparse.Namespace, name: str, say: Words) -> int:
     word, nothing = _DEEDS[args.deed]
-    answer = ask(args.state, {"ask": word, "alarm": args.name, "hours": args.hours})
+    answer = ask(args.state, {"ask": word, "alarm": name, "hours": args.hours})
     states = answer["alarms"]
     assert isinstance(states, dict)
-    state = states.get(args.name, NORMAL)
+    state = states.get(name, NORMAL)
     if not answer["done"]:
-        print(say(nothing, name=args.name, state=say(f"alarm.state.{state}")), file=sys.stderr)
+        print(say(nothing, name=name, state=say(f"alarm.state.{state}")), file=sys.stderr)
         return CHECK_FAILED
-    print(_is(args.name, state, say))
+    print(_is(name, state, say))
     return GOOD
+
+
+def _acknowledge_all(folder: Path, before: Json, say: Words) -> int:
+    """Those that may be acknowledged here, in the order of their coming; the others are named, with 1."""
+    rows, code = before["alarms"], GOOD
+    assert isinstance(rows, list)
+    for row in rows:
+        if row["acknowledged"]:
+            continue
+        try:
+            states = ask(folder, {"ask": "acknowledge", "alarm": row["alarm"]})["alarms"]
+            assert isinstance(states, dict)
+            print(_is(row["alarm"], states.get(row["alarm"], NORMAL), say))
+        except ValueError as error:
+            print("; ".join(say.fault(str(error))), file=sys.stderr)
+            code = CHECK_FAILED
+    return code
 
 
 def _journal(args: argparse.Namespace, say: Words) -> int:

@@ -102,7 +102,8 @@ class Kept(msgspec.Struct, omit_defaults=True):
     """What of an alarm survives a restart.
 
     active: its cause is there. entered: this state. unacknowledged: since when nobody has acknowledged it. escalation:
-    steps told. chatter: as in the record. latched: beneath the shelf. order, first_out: of its last coming.
+    steps told. chatter: as in the record. latched: beneath the shelf. order, first_out: of its last coming. summarised:
+    that was in a flood, and the alarm `box:flood` tells it to people.
     """
 
     state: str = NORMAL
@@ -117,13 +118,13 @@ class Kept(msgspec.Struct, omit_defaults=True):
     latched: bool = False
     order: int = 0
     first_out: bool = False
+    summarised: bool = False
 
 
 class Change(NamedTuple):
     """One step of one alarm's life. cause: the condition as written, and the fact that made it hold.
 
-    what: why it is told. by: the person's way, "" when nobody did it. summarised: the alarm `box:flood` tells it.
-    kept: as it is after this step; a copy.
+    what: why it is told. by: the person's way, "" when nobody did it. kept: as it is after this step; a copy.
     """
 
     rule: Rule
@@ -133,7 +134,6 @@ class Change(NamedTuple):
     mono_s: float
     kept: Kept
     by: str = ""
-    summarised: bool = False
 
     @property
     def standing(self) -> bool:
@@ -158,7 +158,7 @@ class Change(NamedTuple):
         }  # fmt: skip
         more: Json = {
             "by": self.by, "escalation": kept.escalation, "chatter": kept.chatter, "order": kept.order,
-            "group": self.rule.group, "summarised": self.summarised,
+            "group": self.rule.group, "summarised": kept.summarised,
         }  # fmt: skip
         if kept.order:
             more["first_out"] = kept.first_out
@@ -317,7 +317,7 @@ class Life:
         told: Json = {
             "alarm": rule.name, "name": rule.title, "state": kept.state, "severity": rule.severity, "since_s": since_s,
             "active": kept.active, "order": kept.order, "first_out": kept.first_out, "group": rule.group,
-            "chatter": kept.chatter, "escalation": kept.escalation,
+            "chatter": kept.chatter, "escalation": kept.escalation, "acknowledged": kept.unacknowledged is None,
         }  # fmt: skip
         if kept.shelf:
             gone_s = here.since_s(kept.shelf.since, now_s)

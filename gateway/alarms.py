@@ -303,12 +303,12 @@ class Alarms:
                 found.append(change)
                 continue
             order = self.runs.came(rule.name, rule.group, change.mono_s, self.here)
-            kept = self._alarms[rule.name].life.kept
-            for each in (kept, change.kept):
-                each.order, each.first_out = order, order == 1
             if self.flood.came(change.mono_s) and self.has(FLOOD_ALARM):
                 found += self._flooded(self._flood_cause(), change.mono_s)
-            found.append(change._replace(summarised=self.flood.is_on and rule.severity != "urgent"))
+            for each in (self._alarms[rule.name].life.kept, change.kept):
+                each.order, each.first_out = order, order == 1
+                each.summarised = self.flood.is_on and rule.severity != "urgent"
+            found.append(change)
         return found
 
     def _flooded(self, cause: Json | None, now_s: float) -> list[Change]:

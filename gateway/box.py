@@ -265,6 +265,7 @@ class Box:
     def _clock_changed(self) -> None:
         """One label is true for a whole pack, so what is open is closed first; `label` already speaks the new time."""
         self._pending.seal()
+        self._parts.pipeline.clock_changed()
         self._synced()
 
     def _synced(self) -> None:

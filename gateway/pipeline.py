@@ -155,7 +155,7 @@ class Pipeline:
     def tick(self) -> None:
         """Several times a second: delays, silence, minutes of the detector."""
         now_s = self._mono_s()
-        self._alarms.here = Here.by(self._label())
+        self.clock_changed()
         scores = self._detector.tick(now_s)
         for sensor, score in scores.items():
             self._changed(self._alarms.score(self._model, sensor, score, now_s, {"model": self._model}), now_s)
@@ -172,6 +172,10 @@ class Pipeline:
         if self._around.waiting:
             self._pending.want(self._around.due(self._label().boot, self._pending.samples.closed_s(now_s)))
 
+    def clock_changed(self) -> None:
+        """The label is another one from now on."""
+        self._alarms.here = Here.by(self._label())
+
     def source_silent(self, alarm: str, silent_s: float | None) -> None:
         """A line or a unit says nothing for longer than it may (silent_s), or speaks again (None)."""
         self.fault(alarm, {"condition": "silent", "value": round(silent_s)} if silent_s is not None else None)
@@ -185,7 +189,7 @@ class Pipeline:
 
     def restore(self, levels: dict[str, Value], now_s: float) -> None:
         """After a restart: outputs as they shall be, the last known levels, the reactions to what stands already."""
-        self._alarms.here = Here.by(self._label())
+        self.clock_changed()
         self.deeds.restored(self._alarms.stands, now_s)
         for sensor in self._sensors.all():
             if sensor.id in levels and sensor.source:

@@ -85,6 +85,9 @@ def test_an_alarm_is_listed_acknowledged_shelved_and_read_back_over_a_restart(tm
     with gateway(tmp_path, says):
         assert "source:n1: shelved" in says("--lang", "en", "list")
         assert says("--lang", "en", "unshelve", "source:n1") == "source:n1: unacknowledged\n"
+        assert "expected one of the two" in says("--all", "ack", "source:n1", code=2)
+        assert says("--lang", "en", "--all", "ack") == "source:n1: acknowledged\n"
+        assert says("--all", "ack") == ""
         assert "expected shelved" in says("--lang", "en", "unshelve", "source:n1", code=1)
         assert "没有名为“nobody”的报警" in says("ack", "nobody", code=1)
     first, *rest = says("--lang", "en", "journal").splitlines()
@@ -94,9 +97,10 @@ def test_an_alarm_is_listed_acknowledged_shelved_and_read_back_over_a_restart(tm
         "source:n1  acknowledged  unacknowledged → acknowledged  by desk",
         "source:n1  shelved  acknowledged → shelved  30 min  by desk",
         "source:n1  unshelved  shelved → unacknowledged  by desk",
+        "source:n1  acknowledged  unacknowledged → acknowledged  by desk",
     ]
     assert [json.loads(line)["what"] for line in says("--json", "journal", "source:n1").splitlines()] == [
-        "came", "acknowledged", "shelved", "unshelved",
+        "came", "acknowledged", "shelved", "unshelved", "acknowledged",
     ]  # fmt: skip
     assert says("--lang", "en", "journal", "high") == "no step of an alarm is stored\n"
 
@@ -115,7 +119,8 @@ def test_in_a_flood_urgent_alarms_are_listed_and_others_counted(tmp_path, says) 
     def row(i: int) -> Json:
         severity = ("urgent", "high", "low")[i % 3]
         return {"alarm": f"a{i}", "name": "x", "state": "unacknowledged", "severity": severity, "since_s": 61.0,
-                "active": True, "order": i + 1, "first_out": i == 0, "group": "", "escalation": int(i == 3),
+                "active": True, "acknowledged": False, "order": i + 1, "first_out": i == 0, "group": "",
+                "escalation": int(i == 3),
                 "chatter": {"times": 9, "within_s": 4.0} if i == 6 else None}  # fmt: skip
 
     answer: Json = {"alarms": [row(i) for i in range(12)], "flood": {"alarms": 12, "first": "a0"}, "lang": "en"}

@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from gateway.alarm_life import CALM, CAME, CHATTERS, EVENTS, STATES, WENT, WHATS, Change, Refused, step
+from gateway.alarm_life import CALM, CAME, CHATTERS, ESCALATED, EVENTS, STATES, WENT, WHATS, Change, Refused, step
 from gateway.alarms import ACKNOWLEDGED, LATCHED, NORMAL, RETURNED, SHELVED, UNACKNOWLEDGED, Alarms, Kept, Rule
 from gateway.conditions import parse
 from gateway.contract_catalogue import ALARM_STEPS
@@ -231,6 +231,14 @@ def test_a_shelf_never_lasts_longer_than_was_said(
     assert after.state == NORMAL, why
 
 
+def test_of_two_clocks_that_disagree_the_earlier_end_of_a_shelf_counts() -> None:
+    one = One(PLAIN)
+    one.does("shelve")
+    replaced = again(one, PLAIN, Here(1, WALL_S + 7000), one.now_s + 60)  # another box, at the same boot number
+    replaced.later(1)
+    assert replaced.state == NORMAL
+
+
 def test_escalation_counts_from_the_first_coming_nobody_saw_and_goes_on_after_a_restart() -> None:
     rule = PLAIN._replace(escalate_s=(180.0, 900.0))
     one = One(rule)
@@ -343,7 +351,7 @@ def test_a_model_without_an_answer_ends_no_alarm_and_what_had_not_come_yet_begin
 def test_a_flood_of_500_alarms_keeps_first_out_and_order_and_loses_none() -> None:
     names = [f"a{i}" for i in range(500)]
     severities = ["urgent" if i % 50 == 20 else "high" for i in range(500)]
-    rules = [Rule(n, n, s, ()) for n, s in zip(names, severities, strict=True)]
+    rules = [Rule(n, n, s, (), escalate_s=(3600.0,)) for n, s in zip(names, severities, strict=True)]
     alarms = Alarms([*rules, Rule("box:flood", "泛滥", "high", ())], {}, {}, 0.0)
     alarms.here = Here(1, WALL_S)
     told: list[Change] = []
@@ -361,7 +369,10 @@ def test_a_flood_of_500_alarms_keeps_first_out_and_order_and_loses_none() -> Non
     assert told.index(flood) == 10 and flood.cause == {"condition": "flood", "value": 11, "first": "a250"}
     assert alarms.flooding() == {"alarms": 500, "first": "a250"}
     assert [row["alarm"] for row in alarms.told(200.0)][1:] == order
-    ticks = [c for i in range(1300) for c in alarms.tick(105.0 + i)]
+    ticks = [c for i in range(4000) for c in alarms.tick(105.0 + i)]
+    again = [c.data(None) for c in ticks if c.what == ESCALATED]
+    assert sorted(d["alarm_id"] for d in again) == sorted(names)
+    assert {d["alarm_id"] for d in again if d.get("summarised")} == set(spoken_for), "their escalations, too"
     [over] = [c for c in ticks if c.rule.name == "box:flood"]
     assert over.what == WENT and over.cause["value"] == 500 and alarms.flooding() is None
 
