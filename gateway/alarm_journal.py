@@ -1,6 +1,6 @@
 """The journal of alarms, read back from this box's database: every step of the `alarms` stream that is still there.
 
-That is what the city has not confirmed yet, and what it has for `confirmed_days` more.
+That is what the city has not confirmed yet, and what it has for `event_days` more.
 """
 
 import json

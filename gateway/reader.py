@@ -1,6 +1,5 @@
 """The uplink's (and the page's) view of the store: read only, a connection of its own, short reads."""
 
-from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -88,19 +87,6 @@ class Reader:
             (pack_id(epoch_no, stream, first), pack_id(epoch_no, stream, last), REJECTED, limit),
         )
         return [pack_name(row[0])[2] for row in rows]
-
-    def between(self, streams: Sequence[str], from_s: float, to_s: float) -> Iterator[Row]:
-        """Packs that are here, whatever became of them, oldest first: closed between two walls, or without a wall."""
-        for no in self._names:
-            for stream in streams:
-                yield from (
-                    Row(*row)
-                    for row in self._db.execute(
-                        f"SELECT {_COLUMNS} FROM packs WHERE id > ? AND id <= ?"
-                        " AND (wall IS NULL OR wall BETWEEN ? AND ?) ORDER BY id",
-                        (pack_id(no, stream, 0), pack_id(no, stream, N_MAX), from_s, to_s),
-                    )
-                )
 
     def one(self, epoch_no: int, stream: str, n: int) -> Row | None:
         row = self._db.execute(f"SELECT {_COLUMNS} FROM packs WHERE id = ?", (pack_id(epoch_no, stream, n),)).fetchone()

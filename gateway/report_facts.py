@@ -15,13 +15,14 @@ import msgspec
 
 from gateway.contract import Json, Topics
 from gateway.home import ABOUT
-from gateway.reader import Reader
+from gateway.reader import Reader, Row
 from gateway.schema import connect
 
 STREAMS = ("alarms", "events")
 BEFORE_S = 3 * 86_400.0  # a facility's log says each day where it stands, and a ticket is called on its day
 AFTER_S = 86_400.0
 _NO_TOPICS = Topics("linli", "box")
+_BATCH = 200  # packs of one short read
 _LEDGER = 1  # its version, as simulator/ledger_file.py writes it
 
 
@@ -127,11 +128,21 @@ def of_box(database: Path, from_s: float, to_s: float) -> Centre:
         if about is None:
             raise FactsError(f"{database}: found no word of the site in it, expected one; start this version once")
         heard = db.execute("SELECT max(wall) FROM packs").fetchone()[0]
-        bodies = (reader.payload(row, _NO_TOPICS) for row in reader.between(STREAMS, from_s - BEFORE_S, to_s + AFTER_S))
+        bodies = (reader.payload(row, _NO_TOPICS) for row in _between(reader, from_s - BEFORE_S, to_s + AFTER_S))
         names = msgspec.json.decode(about[0])
         return _centre(str(names["gateway"]), names, bodies, heard)
     finally:
         reader.close()
+
+
+def _between(reader: Reader, from_s: float, to_s: float) -> Iterator[Row]:
+    """Packs closed between two walls, or without one; in short reads, because the gateway writes beside them."""
+    for epoch_no in reader.epochs():
+        for stream in STREAMS:
+            n = 0
+            while rows := reader.stored(epoch_no, stream, n, _BATCH):
+                n = rows[-1].n
+                yield from (row for row in rows if row.wall is None or from_s <= row.wall <= to_s)
 
 
 def of_city(ledger: Path, gateways: list[str], from_s: float) -> Iterator[Centre]:

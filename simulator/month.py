@@ -31,8 +31,9 @@ class Month(Night):
 
     def __init__(self, seed: int, place: Place, folder: Path, days: float, told: Callable[[str], None]) -> None:
         store = replace(
-            place.site.store, budget_mb=100, confirmed_days=1, raw_days=1, node_commit_ms=10_000, commit_every_s=30
-        )
+            place.site.store, budget_mb=100, confirmed_days=1, event_days=1, raw_days=1, node_commit_ms=10_000,
+            commit_every_s=30,
+        )  # fmt: skip
         place = place._replace(site=replace(place.site, store=store))
         super().__init__(seed, place, folder, days * DAY_S, pace=PACE)
         self.sizes: list[int] = []
