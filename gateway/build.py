@@ -85,10 +85,11 @@ def ground_of(site: Site, links: Path | None) -> Ground:
 
 def build_on(
     ground: Ground, site: Site, home: Home, broker: str | None, loop: asyncio.AbstractEventLoop,
-    missed: Mapping[str, Came] | None = None,
+    missed: Mapping[str, Came] | None = None, done: Mapping[str, object] | None = None,
 ) -> Box:  # fmt: skip
     """broker: instead of the site file's. missed: what came before, while there was no disk (gateway/diskless.py).
 
+    done: what the box did meanwhile, by the keys under which it is kept.
     Raises SchemaError, StoreStalled, DriverError, OtherCentre.
     """
     clock, pins = ground.clock, ground.pins
@@ -106,6 +107,9 @@ def build_on(
     kept = store.kept()
     pending = Pending(wall.label, site.store.node_commit_ms / 1000, site.store.commit_every_s)
     pending.kept.update(kept)
+    for key, value in (done or {}).items():  # newer than what the disk has
+        pending.keep(key, value)
+    kept = dict(pending.kept)
     _claim(site, store, pending)
     devices = build_lines.units(site)
     outputs = _outputs(site, pins, devices, kept)

@@ -37,6 +37,8 @@ ROOM_BYTES = 1_000_000  # what must fit before the disk counts as well: a schema
 _SICK = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO))
 _TRY_S = (2.0, 5.0, 10.0, 30.0)
 _KEPT = "alarm:"
+_HELD = ("hand:", "mode:", "output:")
+_REACTION = "reaction:"
 
 
 def is_sick(error: OSError | StoreStalled) -> bool:
@@ -45,9 +47,13 @@ def is_sick(error: OSError | StoreStalled) -> bool:
 
 
 class Unstored(Storage):
-    """In the storage's place: keeps nothing, and so acknowledges nobody. came: the alarms of its time."""
+    """In the storage's place: keeps nothing, and so acknowledges nobody.
+
+    came: the alarms of its time. deeds: what the box does since, by key; None: not any more.
+    """
 
     came: dict[str, Came]
+    deeds: dict[str, object]
 
     def start(self) -> None:
         self.busy_since_s = self._mono_s()  # for the watchdog a commit that waits for the disk, which is what it is
@@ -57,8 +63,16 @@ class Unstored(Storage):
             for key, value in item.keep.items():
                 if key.startswith(_KEPT) and value is not None:
                     self._note(key.removeprefix(_KEPT), msgspec.json.decode(value, type=Kept))
+                self._note_deed(key, None if value is None else msgspec.json.decode(value))
             self._on_stored(Stored([item._replace(marks={})], {}, "", 0))
             self._look_around()  # in memory: no disk can hold it up
+
+    def _note_deed(self, key: str, value: object) -> None:
+        """A valve that was closed meanwhile must not open when the disk is well. A reaction that waits begins anew."""
+        if key.startswith(_HELD) or (key.startswith(_REACTION) and isinstance(value, dict) and value.get("in_force")):
+            self.deeds[key] = value
+        elif key.startswith(_REACTION):
+            self.deeds.pop(key, None)
 
     def _note(self, name: str, kept: Kept) -> None:
         """When it came is when its present occurrence was first heard of."""
@@ -89,7 +103,10 @@ class Unlinked(Uplink):
 
 
 class Diskless:
-    """came: alarms that came in all spells without a disk since the start; None: there was none."""
+    """came: alarms that came in all spells without a disk since the start; None: there was none.
+
+    deeds: what the box did in them.
+    """
 
     def __init__(self, ground: Ground, site: Site, folder: Path) -> None:
         self._site = site
@@ -99,6 +116,7 @@ class Diskless:
         self._began_s: float | None = None
         self._why = ""
         self.came: dict[str, Came] | None = None
+        self.deeds: dict[str, object] = {}
 
     def _storage(
         self, store: object, mono_s: Callable[[], float], on_stored: Callable[[Stored], None],
@@ -106,7 +124,7 @@ class Diskless:
     ) -> Unstored:  # fmt: skip
         storage = Unstored(store, mono_s, on_stored, on_trouble, look)  # type: ignore[arg-type]
         assert self.came is not None
-        storage.came = self.came
+        storage.came, storage.deeds = self.came, self.deeds
         return storage
 
     async def serve(self, why: str, stop: asyncio.Event) -> None:
@@ -119,7 +137,7 @@ class Diskless:
         loop = asyncio.get_running_loop()
         with TemporaryDirectory(prefix="linli-", dir=os.environ.get("RUNTIME_DIRECTORY", "/dev/shm")) as memory:
             home = Home(Path(memory))
-            box = build_on(self._ground, self._site, home, None, loop, before)
+            box = build_on(self._ground, self._site, home, None, loop, before, self.deeds)
             control = Control(self._folder, Desk(box, self._site, box.mono_s).asks())
             box.start()
             box.on_trouble(why)

@@ -82,7 +82,7 @@ def _opened(
     """Raises SchemaError, AlreadyRunning, OtherCentre, DriverError, StoreStalled, OSError."""
     home = Home(args.state)
     try:
-        return home, build_on(ground, site, home, args.broker, loop, diskless.came)
+        return home, build_on(ground, site, home, args.broker, loop, diskless.came, diskless.deeds)
     except BaseException:
         home.release()
         raise

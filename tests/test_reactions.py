@@ -30,6 +30,16 @@ def wet(house: House, value: bool = True) -> None:
     house.say("gpio:17", value)
 
 
+def closed_and_let_go(house: House) -> None:
+    """A leak closes the valve; when it is dry, somebody on the spot lets go of it."""
+    wet(house)
+    house.later(31)
+    wet(house, False)
+    house.later(20)
+    house.deeds.override("valve", "auto", 0, "plumber", house.now_s)
+    house.later(20)
+
+
 # Holding, and undoing
 
 
@@ -100,24 +110,14 @@ def test_an_alarm_shorter_than_its_hold_time_does_nothing(house):
 
 def test_a_reaction_acts_so_often_a_day_and_then_says_that_it_did_not(house):
     for _ in range(3):
-        wet(house)
-        house.later(31)
-        wet(house, False)
-        house.later(20)
-        house.deeds.override("valve", "auto", 0, "plumber", house.now_s)
-        house.later(20)
+        closed_and_let_go(house)
     assert [on for _, on in house.pins["valve"].driven].count(True) == 2
     assert house.of("reaction.held") == [{"value": "close", "alarm": "leak", "occurrence": 3, "why": "per-day"}]
 
 
 def test_a_limit_holds_across_a_reboot_and_ends_after_a_day(house):
     for _ in range(2):
-        wet(house)
-        house.later(31)
-        wet(house, False)
-        house.later(20)
-        house.deeds.override("valve", "auto", 0, "plumber", house.now_s)
-        house.later(20)
+        closed_and_let_go(house)
     house.reboot(600.0)
     wet(house)
     house.later(31)
@@ -134,12 +134,7 @@ def test_a_limit_holds_across_a_reboot_and_ends_after_a_day(house):
 
 
 def test_what_was_done_is_not_done_again_after_a_kill(house):
-    wet(house)
-    house.later(31)
-    wet(house, False)
-    house.later(20)
-    house.deeds.override("valve", "auto", 0, "plumber", house.now_s)
-    house.later(20)
+    closed_and_let_go(house)
     house.pins["valve"].driven.clear()
     house.kill()
     wet(house, False)
@@ -178,6 +173,14 @@ def test_a_closed_valve_stays_closed_through_a_kill_and_through_a_power_cut(hous
         house.pins["valve"].driven.clear()
         again()
         assert [on for _, on in house.pins["valve"].driven] == [True], "driven once, and never open in between"
+
+
+def test_a_valve_closed_while_there_was_no_disk_stays_closed_when_there_is_one(house):
+    house.committed = {"reaction:close": {"occurrence": 1, "in_force": True}, "output:valve": True}
+    house.pins["valve"].driven.clear()
+    house.kill()
+    house.later(60)
+    assert [on for _, on in house.pins["valve"].driven] == [True]
 
 
 def test_a_valve_that_an_older_version_closed_stays_closed(house):

@@ -285,13 +285,28 @@ def test_an_alarm_that_came_without_a_disk_is_told_as_the_next_occurrence(here, 
 def test_without_a_disk_nobody_is_acknowledged_and_alarms_are_remembered(tmp_path):
     stored: list[Stored] = []
     storage = diskless.Unstored(opened(tmp_path), lambda: 77.0, stored.append, print)
-    storage.came = {}
+    storage.came, storage.deeds = {}, {}
     storage.start()
     first = json.dumps({"state": UNACKNOWLEDGED, "occurrence": 1, "cause": {}})
     storage.put(work(10)._replace(keep={"alarm:cord": first, "level:door": '"open"', "output:strobe": None}))
     assert stored[0].works[0].marks == {} and stored[0].heads == {}
     assert storage.came == {"cord": Came(Kept(UNACKNOWLEDGED, 1, {}), 77.0)}
     assert storage.busy_since_s == 77.0 and storage.close(1.0)
+
+
+def test_what_the_box_does_without_a_disk_is_remembered_but_not_what_only_waits(tmp_path):
+    storage = diskless.Unstored(opened(tmp_path), lambda: 77.0, lambda stored: None, print)
+    storage.came, storage.deeds = {}, {}
+    storage.start()
+    waits, in_force = '{"in_force":false,"waits":[1,1,5.0]}', '{"in_force":true,"occurrence":1}'
+    for keep in (
+        {"reaction:close": waits, "reaction:light": in_force, "hand:pump": '{"action":"on"}', "output:valve": "false"},
+        {"reaction:close": in_force, "reaction:light": waits, "hand:pump": None, "output:valve": "true"},
+    ):
+        storage.put(work(10)._replace(keep=keep))
+    done = {"in_force": True, "occurrence": 1}
+    assert storage.deeds == {"reaction:close": done, "hand:pump": None, "output:valve": True}
+    assert storage.close(1.0)
 
 
 # -- the tools ---------------------------------------------------------------------------------------------------------
