@@ -142,9 +142,8 @@ class Switches:
         found: list[Record] = []
         for switch in self._switches.values():
             wish = self._wish(switch)
-            if wish.on == switch.output.on:
+            if wish.on == switch.output.on and not switch.broken:
                 switch.cause = switch.cause if wish.cause["why"] in _OVER else wish.cause  # whose it is now
-                switch.refused = ""
                 found += self._overruled(switch, now_s)
             elif now_s >= switch.travels_until_s and now_s >= switch.retry_s:
                 why = self._refusal(switch, wish, now_s)
@@ -156,6 +155,7 @@ class Switches:
         for want in self._wants if switch.hand else ():
             if (wish := want(switch.way.name)) and wish.on != switch.output.on:
                 return self._refuse(switch, wish, switch.hand.by if switch.hand else "", now_s)
+        switch.refused = ""
         return []
 
     def _refuse(self, switch: Switch, wish: Wish, why: str, now_s: float) -> list[Record]:

@@ -24,7 +24,7 @@ class End(msgspec.Struct, frozen=True):
         """0 or less: it is over."""
         if self.crossed and self.wall_s is not None and label.wall is not None:
             return min(self.wall_s - label.wall, self.lasts_s)
-        return self.mono_s - label.mono
+        return min(self.mono_s - label.mono, self.lasts_s)  # a snapshot's end is by the clock of another box
 
 
 def begin(label: Label, lasts_s: float) -> End:

@@ -142,7 +142,7 @@ def ask_outputs(dialogue: Dialogue, draft: Draft) -> None:
             title = draft.tables["alarm"][alarm]["name"]
             if dialogue.yes(f"{key}.on.{alarm}", "no" if what == "valve" else "yes", output=name, alarm=title):
                 when = f"alarm.{alarm} active {form.get('after', '')}".strip()
-                more = {"per_day": form["per_day"]} if "per_day" in form else {}
+                more = {key: form[key] for key in ("per_day", "unless") if key in form}
                 reactions[f"{name}-{alarm}"[:32]] = {"when": when, "do": f"{name} {form['do']}", **more}
         if what == "valve" and reactions:
             entry["approved_by"] = dialogue.ask(f"{key}.approved_by", of_type(Title))

@@ -118,6 +118,14 @@ def test_an_end_that_the_power_cut_slept_through_is_over_once_the_time_is_known(
     assert house.deeds.modes.on() == []
 
 
+def test_a_mode_restored_from_another_boxs_snapshot_never_lasts_longer_than_it_was_to(house):
+    begin(house, "maintenance", minutes=60)
+    house.commit()
+    house.now_s = 3.0  # a box of the same boot number, whose clock says otherwise
+    house.kill()
+    assert house.deeds.modes.on()[0]["left_s"] == 3600
+
+
 def test_a_clock_that_is_set_moves_no_end(house):
     begin(house, "test", minutes=15)
     house.wall_s += 36_000.0

@@ -200,9 +200,8 @@ def test_a_hand_holds_an_output_against_a_reaction_until_its_end_and_the_city_is
     wet(house)
     house.later(40)
     assert not house.pins["valve"].on
-    assert house.of("output.refused")[0] | {"cause": 0} == {
-        "value": "close", "output": "valve", "why": "plumber", "cause": 0,
-    }  # fmt: skip
+    [refused] = house.of("output.refused")
+    assert refused | {"cause": 0} == {"value": "close", "output": "valve", "why": "plumber", "cause": 0}
     assert house.deeds.hands() == {"valve": {"action": "open", "by": "plumber", "left_s": 80}}
     house.later(81)
     assert house.pins["valve"].on and house.deeds.hands() == {}
@@ -310,3 +309,15 @@ def test_a_pin_that_refuses_is_an_alarm_and_is_tried_again(house):
     house.later(2)
     assert house.pins["valve"].on
     assert house.pipeline.standing()["output:valve"] == "returned-unacknowledged"
+
+
+def test_a_pin_that_refuses_at_the_start_is_driven_as_soon_as_it_can_be(house):
+    wet(house)
+    house.later(31)
+    house.pins["valve"].on, house.pins["valve"].broken = False, True
+    house.kill()
+    house.later(2)
+    assert house.pipeline.standing()["output:valve"] == "unacknowledged"
+    house.pins["valve"].broken = False
+    house.later(2)
+    assert house.pins["valve"].on
