@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from drivers.reading import Event
-from gateway.books import Book, Books, Found
+from gateway.books import Book, Books, Found, day_of
 from gateway.contract import Json, Record
 from gateway.figures import figures, rate, service_of, sorts, wait_of
 from gateway.hall_clock import HallClock
@@ -69,25 +69,24 @@ class Queues:
             return []
         if kind == "rated":
             return self._rated(event, window, test)
-        found = self._find(event, kind, test)
-        # What is overheard is heard at once: a number of yesterday's is one of today whose slip was missed.
-        if found is not None and (event.seq or found.book is self._books.today):
+        if found := self._find(event, kind, test):
             self._ticket(found, event, kind, window)
         return []
 
     def _find(self, event: Event, kind: str, test: bool) -> Found | None:
-        ticket = event.data.get("ticket")
+        ticket, today = event.data.get("ticket"), self._books.today
         if not isinstance(ticket, str):
             return None
+        if not event.seq and today and day_of(ticket) < today.day:
+            return None  # what is overheard is heard at once: that is a ticket of today whose slip was missed
         if found := self._books.find(ticket):
             return found
         service, sort = self._service(event.data.get("service"), ticket)
         if not service or kind == "reprinted" or test:
             return None
         said = event.data.get("class")
-        before = self._books.today
         found = self._books.begin(ticket, Visit(service, service, str(said) if said in SORTS else sort))
-        if before and self._books.today is not before:
+        if today and self._books.today is not today:
             self._lines.clear_all()
         return found
 
@@ -99,7 +98,7 @@ class Queues:
     def _ticket(self, found: Found, event: Event, kind: str, window: str) -> None:
         book, ticket, visit, new = found
         moment = self._clock.at(event.mono_s)
-        was_line, was_called = ("" if new else visit.line), visit.called
+        was_line, was_issued, was_called = ("" if new else visit.line), visit.issued, visit.called
         to, _ = self._plan.labels.get(str(event.data.get("to")), ("", ""))
         visit.hear(kind, moment, window, to)
         if window:
@@ -108,7 +107,7 @@ class Queues:
         book.changed.add(visit.service)
         if book is not self._books.today:
             return
-        if kind == "issued":
+        if kind == "issued" and was_issued is None:
             self._watch.issued(self._plan.queue_of(visit.service), event.source, event.mono_s)
             self._recent[self._plan.queue_of(visit.service)].append((event.mono_s, visit))
         self._move(ticket, visit, was_line, event.mono_s)
