@@ -8,6 +8,7 @@ until an entry says otherwise; nor without sensors: then people watch, whether t
 import math
 from collections.abc import Iterator
 from datetime import datetime
+from itertools import pairwise
 from typing import NamedTuple
 
 from gateway.contract import Json
@@ -87,8 +88,13 @@ def facilities(centre: Centre, month: Month) -> list[FacilityMonth]:
     for fact in centre.facts:
         if fact.kind.startswith("facility.") and fact.wall_s is not None:
             entries.setdefault(fact.subject, []).append(fact)
-    until_s = min(month.to_s, centre.heard_to_s or month.from_s)
+    until_s = until(centre, month)
     return [_facility(name, _words(centre).get(name, {}), found, month, until_s) for name, found in entries.items()]
+
+
+def until(centre: Centre, month: Month) -> float:
+    """The end of the month, or when the centre was last heard in it, or its beginning."""
+    return max(month.from_s, min(month.to_s, centre.heard_to_s or month.from_s))
 
 
 def _words(centre: Centre) -> dict[str, Json]:
@@ -132,7 +138,7 @@ def timeline(entries: list[Fact], until_s: float, silent_s: float = SILENT_S) ->
         if isinstance(away_s, int | float) and told and told[-1][1] == IN_SERVICE:
             told.append((max(told[-1][0], at_s - away_s), UNKNOWN))
         told.append((at_s, str(fact.data["value"])))
-    for (from_s, state), (to_s, _) in zip(told, [*told[1:], (until_s, "")], strict=True):
+    for (from_s, state), (to_s, _) in pairwise([*told, (until_s, "")]):
         end_s = min(to_s, until_s)
         if state != OUT_OF_SERVICE:
             end_s = min(end_s, from_s + silent_s)

@@ -53,7 +53,7 @@ def _say(what: str, code: int) -> int:
 def _centres(args: argparse.Namespace, rough: Month) -> Iterable[Centre]:
     if args.state:
         return [of_box(args.state / DATABASE, *rough.widest)]
-    return of_city(args.db, args.gateway, rough.widest[0])
+    return of_city(args.db, args.gateway, *rough.widest)
 
 
 def _summary(found: list[CentreMonth]) -> str:

@@ -21,6 +21,7 @@ from gateway.schema import connect
 STREAMS = ("alarms", "events")
 BEFORE_S = 3 * 86_400.0  # a facility's log says each day where it stands, and a ticket is called on its day
 AFTER_S = 86_400.0
+LATE_S = 92 * 86_400.0  # what reaches the city later than that is not looked for
 _NO_TOPICS = Topics("linli", "box")
 _BATCH = 200  # packs of one short read
 _LEDGER = 1  # its version, as simulator/ledger_file.py writes it
@@ -128,11 +129,19 @@ def of_box(database: Path, from_s: float, to_s: float) -> Centre:
         if about is None:
             raise FactsError(f"{database}: found no word of the site in it, expected one; start this version once")
         heard = db.execute("SELECT max(wall) FROM packs").fetchone()[0]
-        bodies = (reader.payload(row, _NO_TOPICS) for row in _between(reader, from_s - BEFORE_S, to_s + AFTER_S))
-        names = msgspec.json.decode(about[0])
-        return _centre(str(names["gateway"]), names, bodies, heard)
+        window = (from_s - BEFORE_S, to_s + AFTER_S)
+        bodies = (reader.payload(row, _NO_TOPICS) for row in _between(reader, *window))
+        words = msgspec.json.decode(about[0])
+        return _centre(str(words["gateway"]), words, bodies, window, _oldest_s(reader), heard)
     finally:
         reader.close()
+
+
+def _oldest_s(reader: Reader) -> float | None:
+    """The oldest go first, so all since then is held."""
+    rows = (row for epoch_no in reader.epochs() for row in reader.stored(epoch_no, "events", 0, 1))
+    first = next(rows, None)
+    return first.wall if first else None
 
 
 def _between(reader: Reader, from_s: float, to_s: float) -> Iterator[Row]:
@@ -145,7 +154,7 @@ def _between(reader: Reader, from_s: float, to_s: float) -> Iterator[Row]:
                 yield from (row for row in rows if row.wall is None or from_s <= row.wall <= to_s)
 
 
-def of_city(ledger: Path, gateways: list[str], from_s: float) -> Iterator[Centre]:
+def of_city(ledger: Path, gateways: list[str], from_s: float, to_s: float) -> Iterator[Centre]:
     """The centres of a ledger, or those named. Raises FactsError, sqlite3.Error."""
     if not ledger.is_file():
         raise FactsError(f"{ledger}: found no file, expected the ledger that `linli city --db` writes; see --db")
@@ -157,25 +166,22 @@ def of_city(ledger: Path, gateways: list[str], from_s: float) -> Iterator[Centre
         if strange := [name for name in gateways if name not in known]:
             raise FactsError(f"found gateway {strange[0]!r}, expected one of {', '.join(known)}; see --gateway")
         for gateway in gateways or known:
-            if known[gateway] is not None:
-                yield _of_ledger(db, gateway, names(_json(known[gateway])), from_s - BEFORE_S)
+            meta = known[gateway]  # None: it has not come, so nobody knows names, hours and time zone
+            about: Json = {"name": gateway} if meta is None else names(_json(meta))
+            yield _of_ledger(db, gateway, about, (from_s - BEFORE_S, to_s + AFTER_S))
     finally:
         db.close()
 
 
-def _of_ledger(db: sqlite3.Connection, gateway: str, about: Json, from_s: float) -> Centre:
+def _of_ledger(db: sqlite3.Connection, gateway: str, about: Json, window: tuple[float, float]) -> Centre:
     """Nothing is received before it happens, so what came earlier is of no month that is asked for."""
-    rows = db.execute(
-        "SELECT body FROM packs WHERE gateway = ? AND stream IN (?, ?) AND received >= ? ORDER BY epoch, stream, n",
-        (gateway, *STREAMS, from_s),
-    )
-    heard = db.execute("SELECT max(received) FROM packs WHERE gateway = ?", (gateway,)).fetchone()[0]
-    found = _centre(gateway, about, (body for (body,) in rows), heard)
-    spans = db.execute(
-        "SELECT epoch, stream, min(n), max(n) FROM packs WHERE gateway = ? AND stream IN (?, ?) AND received >= ?"
-        " GROUP BY epoch, stream",
-        (gateway, *STREAMS, from_s),
-    ).fetchall()
+    where = "FROM packs WHERE gateway = ? AND stream IN (?, ?) AND received BETWEEN ? AND ?"
+    asked = (gateway, *STREAMS, window[0], window[1] + LATE_S)
+    rows = db.execute(f"SELECT body {where} ORDER BY epoch, stream, n", asked)
+    seen = "SELECT min(CASE WHEN stream = 'events' THEN received END), max(received) FROM packs WHERE gateway = ?"
+    held_from_s, heard_to_s = db.execute(seen, (gateway,)).fetchone()
+    found = _centre(gateway, about, (body for (body,) in rows), window, held_from_s, heard_to_s)
+    spans = db.execute(f"SELECT epoch, stream, min(n), max(n) {where} GROUP BY epoch, stream", asked).fetchall()
     return found._replace(missing=sum(_missing(db, gateway, *span) for span in spans))
 
 
@@ -189,7 +195,11 @@ def _missing(db: sqlite3.Connection, gateway: str, epoch: str, stream: str, firs
     return max(0, last - first + 1 - held - len(given_up))
 
 
-def _centre(gateway: str, about: Json, bodies: Iterable[bytes], heard_to_s: float | None) -> Centre:
+def _centre(
+    gateway: str, about: Json, bodies: Iterable[bytes], window: tuple[float, float], held_from_s: float | None,
+    heard_to_s: float | None,
+) -> Centre:  # fmt: skip
+    """window: what is known to have been outside of it is left out."""
     facts: list[Fact] = []
     gaps: list[Gap] = []
     for body in bodies:
@@ -197,11 +207,13 @@ def _centre(gateway: str, about: Json, bodies: Iterable[bytes], heard_to_s: floa
         for record in pack.records:
             if record.gap is not None:
                 gaps.append(_gap(pack.stream, record.gap))
-            elif record.type:
+            elif record.type and (record.time is None or window[0] <= record.time.timestamp() <= window[1]):
                 facts.append(_fact(pack, record))
     facts = _timed(facts)
     walls = [fact.wall_s for fact in facts if fact.wall_s is not None]
-    return Centre(gateway, about, facts, gaps, min(walls, default=None), heard_to_s, len(facts) - len(walls), 0)
+    if held_from_s is None:
+        held_from_s = min(walls, default=None)
+    return Centre(gateway, about, facts, gaps, held_from_s, heard_to_s, len(facts) - len(walls), 0)
 
 
 def _fact(pack: _Pack, record: _Record) -> Fact:

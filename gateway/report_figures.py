@@ -10,7 +10,7 @@ from datetime import date
 from statistics import median, quantiles
 from typing import NamedTuple
 
-from gateway.facility_figures import FacilityMonth, facilities
+from gateway.facility_figures import FacilityMonth, facilities, until
 from gateway.month import Month, month_of
 from gateway.report_facts import Centre, Fact, Gap
 
@@ -109,9 +109,11 @@ class _Ticket:
 def of_month(centre: Centre, name: str) -> CentreMonth:
     """name: "2026-11". In the centre's own time zone."""
     month = month_of(name, str(centre.about.get("tz", "UTC")), str(centre.about.get("open", "")))
-    until_s = min(month.to_s, centre.heard_to_s or month.from_s)
+    until_s = until(centre, month)
     here = [fact for fact in centre.facts if fact.wall_s is not None and month.from_s <= fact.wall_s < until_s]
-    known_from_s = max(month.from_s, centre.held_from_s) if centre.held_from_s is not None else None
+    known_from_s = None if centre.held_from_s is None else max(month.from_s, centre.held_from_s)
+    if known_from_s is not None and known_from_s >= until_s:
+        known_from_s = None
     tickets, nameless = _tickets(fact for fact in centre.facts if not fact.test)
     leaks, tests = _leaks(centre, here)
     gaps = [gap for gap in centre.gaps if (gap.to_s or month.from_s) >= month.from_s and (gap.from_s or 0.0) < until_s]

@@ -124,7 +124,7 @@ def test_waits_are_those_of_the_ledgers_tickets(told, written):
 
 def test_ratings_leaks_and_water_are_those_of_the_ledger(told, written):
     events = records(told, "events")
-    figures = of_month(next(iter(of_city(told.ledger, [], FROM_S))), MONTH)
+    figures = of_month(next(iter(of_city(told.ledger, [], FROM_S, TO_S))), MONTH)
     grades = [r["data"]["value"] for r in events if r["type"] == "linli.ticket.rated.v1"]
     assert figures.ratings.asked == len(grades) and figures.ratings.counts[5] == grades.count(5) > 100
     assert f"{grades.count(5) / sum(g is not None for g in grades):.1%}" in written["city"]
@@ -165,6 +165,26 @@ def test_every_number_says_what_it_is_of_in_both_languages(written):
     assert re.search(r"29 夜共 [0-9.]+ 立方米，中位数每夜 [0-9]+ 升；1 夜未知", written["box"])
 
 
+@pytest.mark.parametrize("name", ["2026-09", "2026-12"])
+def test_a_month_before_the_box_and_one_that_has_not_begun_have_no_data(told, tmp_path, name):
+    out = tmp_path / "report.html"
+    assert cli.main(["report", "--db", str(told.ledger), "--month", name, "--out", str(out)]) == 0
+    assert "No data for this month" in out.read_text() and "Data from" not in out.read_text()
+
+
+def test_a_gateway_whose_dictionary_has_not_come_is_in_the_report_all_the_same(told, tmp_path, capsys):
+    ledger = tmp_path / "city.db"
+    with sqlite3.connect(told.ledger) as db:
+        db.execute("VACUUM INTO ?", (str(ledger),))
+    with sqlite3.connect(ledger) as db:
+        db.execute("UPDATE gateways SET meta = NULL")
+    out = tmp_path / "city.html"
+    assert cli.main(["report", "--db", str(ledger), "--month", MONTH, "--out", str(out)]) == 0
+    assert "<h2>demo-centre-a</h2>" in out.read_text() and "UTC" in out.read_text()
+    assert cli.main(["report", "--db", str(ledger), "--gateway", "other", "--month", MONTH, "--out", str(out)]) == 1
+    assert "found gateway 'other', expected one of demo-centre-a" in capsys.readouterr().err
+
+
 # -- small worlds ------------------------------------------------------------------------------------------------------
 
 
@@ -200,6 +220,11 @@ def test_what_is_not_known_is_said_and_a_month_without_data_has_no_figures():
     for words in ("3 records have no time", "2 packs have not reached the city", "before 2026-11-10 00:00 is not held"):
         assert words in page
     assert "No data for this month" in report(MONTH, [of_month(centre(held_from_s=None, heard_to_s=None), MONTH)])
+
+
+def test_a_quiet_month_is_known_because_what_came_before_it_is_held():
+    page = report(MONTH, [of_month(centre(held_from_s=FROM_S - 40 * 86_400), MONTH)])
+    assert "Data from 2026-11-01 00:00 to 2026-12-01 00:00" in page and "is not held here" not in page
 
 
 def test_a_log_that_fell_silent_is_unknown_after_a_day_but_an_open_case_stays_open():

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from gateway import cli
+from gateway.month import month_of
 from gateway.report_facts import of_city
 from gateway.report_figures import of_month
 from gateway.report_page import report
@@ -49,7 +50,7 @@ def pages(told_month: Told, tmp_path_factory: pytest.TempPathFactory) -> dict[st
         pytest.skip("needs a browser: apt-get install -y chromium")
     folder = tmp_path_factory.mktemp("pages")
     month = ["--month", MONTH, "--out"]
-    [centre] = of_city(told_month.ledger, [], 0.0)
+    [centre] = of_city(told_month.ledger, [], *month_of(MONTH, "Asia/Shanghai", "").widest)
     both = [of_month(each, MONTH) for each in (centre, centre._replace(gateway="demo-centre-b"))]
     (folder / "report.html").write_text(report(MONTH, both), encoding="utf-8")
     assert cli.main(["facility", "--state", str(told_month.state), *month, str(folder), "export"]) == 0
