@@ -30,6 +30,7 @@ from gateway.contract import Json, Label, Topics
 from gateway.deeds import Deeds
 from gateway.detector import Detector
 from gateway.facilities import Facilities
+from gateway.forecast import forecast_of
 from gateway.hall_clock import HallClock
 from gateway.home import ABOUT, OWNER, Home, OtherCentre
 from gateway.local import Local
@@ -50,7 +51,6 @@ from gateway.store import Store, StoreStalled
 from gateway.tickets import Tickets, business_day
 from gateway.upkeep import Upkeep
 from gateway.uplink import Identity, Link, Uplink, UplinkThread
-from gateway.waiting import PlainForecast
 from models.features import WINDOW_MIN
 
 PINS_SOCKET = "pins.sock"
@@ -114,8 +114,9 @@ def build_on(
     devices = build_lines.units(site)
     outputs = _outputs(site, pins, devices, kept)
     deeds = build_deeds.deeds(site, outputs, pending, kept, wall.label, crashed=store.unclean)
+    plan = plan_of(site)
     queues = Queues(
-        plan_of(site), HallClock(wall.label, site.tz, kept, pending.keep), PlainForecast(kept, pending.keep),
+        plan, HallClock(wall.label, site.tz, kept, pending.keep), forecast_of(bool(plan.queues), kept, pending.keep),
         site.store.ratings_days, kept, pending.keep, clock.mono_s(),
     )  # fmt: skip
     pipeline = _pipeline(site, deeds, kept, pending, clock, wall, store, queues)

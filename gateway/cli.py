@@ -42,6 +42,7 @@ COMMANDS = {
     "city": Command("simulator.city", "the city's ledger: keep, check and acknowledge what arrives"),
     "verify": Command("simulator.verify", "compare the simulator's truth with the city's ledger"),
     "bench": Command("simulator.bench", "measure the README's figures on this machine"),
+    "bench queues": Command("models.queues.bench", "how good the forecast of waits is, on a folder of snapshots"),
     "kpi": Command("simulator.kpi_check", "the queues' figures against the truth, and estimates of a wait"),
     "soak": Command("simulator.soak", "the centre for an hour or a night; does anything grow?"),
     "chaos": Command("simulator.chaos", "seeded faults against a running centre, then the promises"),
@@ -59,6 +60,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(overview(), file=sys.stderr)
         return WRONG_USE
     name, *rest = arguments
+    if rest and f"{name} {rest[0]}" in COMMANDS:  # of two words
+        name, rest = f"{name} {rest[0]}", rest[1:]
     if name in ("-h", "--help", "help"):
         print(overview())
         return GOOD

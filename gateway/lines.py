@@ -1,7 +1,7 @@
 """Who waits now, service by service, and what a forecast may know of it. Each event costs the same on every day."""
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from gateway.hall_clock import HallClock
@@ -12,6 +12,7 @@ from gateway.waiting import Estimate, Forecast, Line
 _CALLS_MAX = 1000  # of an hour and a service
 _SERVICES = 20  # so many of the last ones are the mean service time
 _HOUR_S, _QUARTER_S = 3600.0, 900.0
+_SEE_EVERY_S = 60.0
 
 
 class _Line:
@@ -20,6 +21,7 @@ class _Line:
         self.calls: deque[float] = deque(maxlen=_CALLS_MAX)
         self.services: deque[float] = deque(maxlen=_SERVICES)
         self.last_s: float | None = None
+        self.called = 0
 
 
 class Hours(NamedTuple):
@@ -39,6 +41,7 @@ class Lines:
         self._clock = clock
         self._forecast = forecast
         self._told: dict[str, tuple[Line, Estimate]] = {}
+        self._see_s = 0.0
 
     # -- what happens ------------------------------------------------------------------------------------------------
 
@@ -60,6 +63,7 @@ class Lines:
         """For the first time. wait_s: None when nobody knows."""
         line = self._lines[visit.line]
         line.calls.append(at_s)
+        line.called += 1
         told = self._told.pop(ticket, None)
         if wait_s is not None and not visit.sort:
             line.last_s = wait_s
@@ -109,8 +113,16 @@ class Lines:
             sum(map(self._stands.is_idle, windows)),
             self._calls_since(here, now_s - _QUARTER_S), len(here.calls),
             self.age_s(head, now_s) if head else None, here.last_s,
-            sum(services) / len(services) if services else None, *hours,
+            sum(services) / len(services) if services else None, *hours, here.called,
         )  # fmt: skip
+
+    def see(self, now_s: float, hours: Callable[[str, float], Hours]) -> None:
+        """Show the forecast every line as it stands, once a minute."""
+        if now_s < self._see_s:
+            return
+        self._see_s = now_s + _SEE_EVERY_S
+        for service in self._lines:
+            self._forecast.see(self.line(service, now_s, hours(service, now_s)))
 
     def expect(self, service: str, now_s: float, hours: Hours, waiting: int | None = None) -> Estimate | None:
         """For a ticket drawn now. waiting: as if only so many were before it."""

@@ -191,6 +191,7 @@ class Queues:
             records += self._news(book, now_s)
             self._books.drop(book)
         self._stands.forget(today)
+        self._lines.see(now_s, self._hours)
         return Told(records, self._watch.look(now_s, self._hours))
 
     def _close(self, now_s: float) -> list[Record]:
@@ -299,7 +300,7 @@ class Queues:
         longest_s = self._lines.longest_s(service, now_s)
         predicted = None
         if told and not closed:
-            predicted = {key: round(value) for key, value in told._asdict().items()}
+            predicted = {"wait_s": round(told.wait_s), "low_s": round(told.low_s), "high_s": round(told.high_s)}
         return {
             "waiting": len(self._lines.waiting(service)),
             "longest_s": None if longest_s is None else round(longest_s, 1),

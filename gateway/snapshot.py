@@ -21,7 +21,8 @@ from gateway.home import ABOUT, OWNER  # whose box it is, its own site file says
 PART_BYTES_MAX = 40_000
 FILE_BYTES_MAX = 50_000_000
 _WIRE_TYPE = "linli.snapshot.v1"
-_NOT_TOLD = (AROUND, "hall:", ABOUT)  # around an alarm, on this box's own clock, what things are called
+# Around an alarm, on this box's own clock, what things are called, what its forecast of waits learns from.
+_NOT_TOLD = (AROUND, "hall:", ABOUT, "waits:days:")
 
 
 class SnapshotError(Exception):

@@ -22,9 +22,10 @@ class Line(NamedTuple):
 
     waiting: tickets. windows: open ones that serve it, and `servers` the part of them that it can expect: a window of
     two services, each with as many waiting, is half a server to each. idle: windows of it without a ticket.
-    called_15, called_60: tickets called in the last 15 and 60 min. head_s: how long the head of the line has waited.
-    last_s: how long the one called last had waited. service_s: mean of the last services. minute: of the local day;
-    weekday: 0 is Monday; closes_min: until it closes. None: nobody knows (nobody waits, was called, clock unsure).
+    called_15, called_60: tickets called in the last 15 and 60 min; calls: since this start. head_s: how long the head
+    of the line has waited. last_s: how long the one called last had waited. service_s: mean of the last services.
+    minute: of the local day; weekday: 0 is Monday; closes_min: until it closes. None: nobody knows (nobody waits, was
+    called, clock unsure).
     """
 
     service: str
@@ -40,6 +41,15 @@ class Line(NamedTuple):
     weekday: int | None = None
     minute: float | None = None
     closes_min: float | None = None
+    calls: int = 0
+
+
+class Grounds(NamedTuple):
+    """What a trained model said of a ticket, told or not, for it to learn from, and what the plain rules said."""
+
+    wait_min: float
+    spread: float
+    plain_s: float | None
 
 
 class Estimate(NamedTuple):
@@ -48,9 +58,13 @@ class Estimate(NamedTuple):
     wait_s: float
     low_s: float
     high_s: float
+    grounds: Grounds | None = None
 
 
 class Forecast(Protocol):
+    def see(self, line: Line) -> None:
+        """Every service's line as it stands, once a minute, whether somebody asks or not."""
+
     def expect(self, line: Line) -> Estimate | None:
         """None: nothing is known. Costs the same on every day."""
 
@@ -90,6 +104,9 @@ class PlainForecast:
             for key, value in kept.items()
             if key.startswith(KEEP) and isinstance(value, list)
         }
+
+    def see(self, line: Line) -> None:
+        """It remembers no line."""
 
     def expect(self, line: Line) -> Estimate | None:
         base_s = self._base_s(line)

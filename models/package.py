@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import tomllib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from models.features import NAMES, WINDOW_MIN, features
 from models.session import ModelError, Session
 
 MODELS = Path(__file__).parent
+_EVERY: dict[str, type] = {"name": str, "sha256": dict}  # a model of windows says window_min besides; others do not
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ def load(folder: Path) -> Model:
     """Check a model's folder and open it. Raises ModelError, which says what is wrong and what to do."""
     manifest = _manifest(folder)
     for name, expected in manifest["sha256"].items():
-        _check_hash(folder / name, expected)
+        check_hash(folder / name, expected)
     if tuple(manifest["features"]) != NAMES or manifest["window_min"] != WINDOW_MIN:
         raise ModelError(
             f"{folder} was trained for other features than this version computes. "
@@ -52,7 +53,8 @@ def load(folder: Path) -> Model:
 
 def load_models(names: Iterable[str]) -> dict[str, Model]:
     """The named models of this version, loaded. Raises ModelError for an unknown name or a broken folder."""
-    folders = {_manifest(path.parent)["name"]: path.parent for path in sorted(MODELS.glob("*/manifest.toml"))}
+    every = {path.parent: read_manifest(path.parent, _EVERY) for path in sorted(MODELS.glob("*/manifest.toml"))}
+    folders = {found["name"]: folder for folder, found in every.items() if "window_min" in found}
     loaded: dict[str, Model] = {}
     for name in names:
         if name not in folders:
@@ -65,8 +67,13 @@ def load_models(names: Iterable[str]) -> dict[str, Model]:
 
 
 def _manifest(folder: Path) -> dict[str, Any]:
+    wanted = {**_EVERY, "version": str, "features": list, "window_min": int, "output": str}
+    return read_manifest(folder, wanted)
+
+
+def read_manifest(folder: Path, wanted: Mapping[str, type]) -> dict[str, Any]:
+    """manifest.toml of a model's folder. wanted: {key: type of its value}. Raises ModelError."""
     path = folder / "manifest.toml"
-    wanted = {"name": str, "version": str, "features": list, "window_min": int, "output": str, "sha256": dict}
     try:
         manifest = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -82,7 +89,8 @@ def _manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def _check_hash(path: Path, expected: str) -> None:
+def check_hash(path: Path, expected: str) -> None:
+    """Raises ModelError when a file is not the one that a manifest vouches for."""
     try:
         found = hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:

@@ -44,9 +44,13 @@ class Session:
         self._warm_up()
 
     def score(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """One score a row: float32 (n, width) to float32 (n,).
+        """One score a row, the last column of answers(): float32 (n, width) to float32 (n,). Raises ModelError."""
+        return self.answers(batch)[:, -1]
 
-        Raises ModelError for another shape or type, for a run that failed and for scores that are not numbers.
+    def answers(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """All columns of the output: float32 (n, width) to float32 (n, k).
+
+        Raises ModelError for another shape or type, for a run that failed and for answers that are not numbers.
         """
         import numpy as np
 
@@ -61,7 +65,7 @@ class Session:
             raise ModelError(
                 f"{self._path.name} failed: {error}. Expected one score a row. Install the model again."
             ) from error
-        scores = np.asarray(answer, np.float32).reshape(len(batch), -1)[:, -1]
+        scores = np.asarray(answer, np.float32).reshape(len(batch), -1)
         if not np.isfinite(scores).all():
             raise ModelError(
                 f"{self._path.name} answered {scores[~np.isfinite(scores)][0]}. Expected a number. "

@@ -58,7 +58,7 @@ GATEWAY_ORDER = (
     "detector", "health", "control", "local", "button", "meters", "modbus_port", "listen_port", "ports",
     "night_water", "upkeep", "exercise", "switches", "reactions", "proofs", "modes", "until",
     "queues", "queue_watch", "queue_plan", "lines", "stands", "books", "ratings", "figures", "visits", "tickets",
-    "hall_clock", "waiting",
+    "hall_clock", "forecast", "waiting",
     # to the city, and what keeps it
     "around", "uplink", "session", "wire", "courier", "link", "reader", "storage", "store", "confirming", "salvage",
     "budget", "numbers", "history", "lookback", "journal", "kept", "pending", "minutes", "samples", "packs", "planes",

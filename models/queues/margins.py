@@ -1,0 +1,55 @@
+"""How far a wait may lie from its forecast: an interval that learns from what became of earlier ones. Plain Python.
+
+A score is ln((wait + 5) / (forecast + 5)) over the spread that the model gave. The two margins are the quantiles of the
+scores that leave out TAIL on either side, followed online: each score outside moves its margin out, each
+inside moves it in by less, so that in the long run the share outside is as asked for, whatever the centre is like.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import exp, log
+
+NOMINAL = 0.8
+"""Share of the waits that an interval should hold."""
+
+STEP, FIRST_STEP, FIRST_WAITS = 0.05, 0.1, 100
+"""How far one wait moves a margin, in units of a score; FIRST_STEP more at first, half of that after FIRST_WAITS."""
+
+TAIL = 0.094
+"""Share asked for on either side. A little less than half of 1 - NOMINAL: by the time that it learns, short waits have
+ended and long ones have not. This and the steps were chosen on days of the training, held out."""
+
+SOFT_MIN = 5.0
+"""A wait of a minute or two is no matter of ratios."""
+
+_BOUND = 20.0
+
+
+@dataclass
+class Margins:
+    """low is below 0 as a rule, high above; in units of the spread. waits: from how many they have learnt."""
+
+    low: float
+    high: float
+    waits: int = 0
+
+    def interval(self, wait_min: float, spread: float) -> tuple[float, float]:
+        """(low, high) in minutes, around the forecast and never below 0."""
+        soft = wait_min + SOFT_MIN
+        return (
+            max(min(soft * exp(self.low * spread) - SOFT_MIN, wait_min), 0.0),
+            max(soft * exp(self.high * spread) - SOFT_MIN, wait_min),
+        )
+
+    def learn(self, wait_min: float, spread: float, waited_min: float) -> None:
+        """What became of one forecast."""
+        score = score_of(wait_min, spread, waited_min)
+        step = STEP + FIRST_STEP / (1 + self.waits / FIRST_WAITS)
+        self.low = max(self.low - step * (float(score < self.low) - TAIL), -_BOUND)
+        self.high = min(self.high + step * (float(score > self.high) - TAIL), _BOUND)
+        self.waits += 1
+
+
+def score_of(wait_min: float, spread: float, waited_min: float) -> float:
+    return log((max(waited_min, 0.0) + SOFT_MIN) / (wait_min + SOFT_MIN)) / spread

@@ -1,0 +1,187 @@
+"""The trained forecast at a centre: when it speaks, what it learns there, and that the plain rules stand behind it."""
+
+import random
+import subprocess
+import sys
+from collections.abc import Sequence
+
+import msgspec
+import pytest
+
+from gateway.forecast import TrainedForecast, forecast_of
+from gateway.waiting import NOMINAL, Estimate, Line, PlainForecast
+from models.queues.features import NAMES
+from models.queues.margins import Margins
+from models.queues.predictor import Forecast, Predictor
+from models.session import ModelError
+
+PEOPLE, NUMBER = NAMES.index("people"), NAMES.index("number")
+
+
+class Fixed:
+    """A model that says `minutes` of everybody, with the trained spread."""
+
+    def __init__(self, minutes: float = 20.0) -> None:
+        self.minutes = minutes
+        self.inputs: list[list[float]] = []
+        self.broken = False
+
+    def forecast(self, inputs: Sequence[Sequence[float]]) -> list[Forecast]:
+        if self.broken:
+            raise ModelError("The model answered nan. Expected a number. Install the model again.")
+        self.inputs.extend(list(row) for row in inputs)
+        return [Forecast(self.minutes, 0.4) for _ in inputs]
+
+    def margins(self) -> Margins:
+        return Margins(-1.2, 1.2)
+
+
+class Hall:
+    """A service A of one window, a ticket called every ten minutes while people wait."""
+
+    def __init__(self, model: Fixed | Predictor, kept: dict[str, object] | None = None) -> None:
+        self.kept: dict[str, object] = {} if kept is None else kept
+        self.model = model
+        self.calls = 0
+        self.forecast = TrainedForecast(PlainForecast(self.kept, self.keep), model, self.kept, self.keep)
+
+    def keep(self, key: str, value: object) -> None:
+        self.kept[key] = msgspec.json.decode(msgspec.json.encode(value))
+
+    def line(self, minute: float, weekday: int = 2, waiting: int = 4) -> Line:
+        return Line(
+            "A", waiting, windows=1, servers=1.0, called_60=6, head_s=2400.0, last_s=2300.0, service_s=600.0,
+            weekday=weekday, minute=minute, calls=self.calls,
+        )  # fmt: skip
+
+    def day(self, weekday: int = 2, first: int = 480, last: int = 960) -> None:
+        for minute in range(first, last):
+            self.forecast.see(self.line(minute, weekday))
+            if minute % 10 == 0:
+                self.calls += 1
+
+
+def told(forecast: TrainedForecast, line: Line) -> Estimate:
+    found = forecast.expect(line)
+    assert found is not None
+    return found
+
+
+def test_without_a_day_or_ten_waits_the_plain_rules_speak_and_then_the_model() -> None:
+    hall = Hall(Fixed())
+    hall.day(last=520)
+    assert told(hall.forecast, hall.line(520)).wait_s == 3000.0  # five people, ten minutes each
+    hall.day(first=520)
+    assert told(hall.forecast, hall.line(960)).wait_s == pytest.approx(1200.0)
+    again = Hall(Fixed(), hall.kept)  # nothing was kept of half a day: it knows nothing again
+    again.forecast.see(again.line(480))
+    assert told(again.forecast, again.line(481)).wait_s == 3000.0
+
+
+def test_a_whole_day_is_kept_and_serves_after_a_restart() -> None:
+    hall = Hall(Fixed())
+    hall.day(weekday=2)
+    hall.forecast.see(hall.line(480, weekday=3))
+    again = Hall(Fixed(), hall.kept)
+    again.forecast.see(again.line(480, weekday=3))
+    assert told(again.forecast, again.line(485, weekday=3)).wait_s == pytest.approx(1200.0)
+    assert again.model.inputs[-1][NAMES.index("days_known")] > 0
+
+
+def test_a_day_that_a_restart_cut_is_not_learnt_from_and_days_are_bounded() -> None:
+    hall = Hall(Fixed())
+    for weekday in range(40):
+        hall.day(weekday % 7)
+    hall.forecast.see(hall.line(480, weekday=6))
+    assert isinstance(days := hall.kept["waits:days:A"], list)
+    assert len(days) == 15
+    again = Hall(Fixed(), hall.kept)
+    again.day(weekday=4, first=780)
+    again.forecast.see(again.line(480, weekday=5))
+    assert again.kept["waits:days:A"] == days
+
+
+def test_what_is_asked_between_two_samples_is_of_that_moment_and_is_not_remembered() -> None:
+    hall = Hall(Fixed())
+    hall.day(weekday=2)
+    hall.day(weekday=3, last=600)
+    for waiting in (0, 4, 30):
+        told(hall.forecast, hall.line(601.5, 3, waiting))
+    asked = [row[PEOPLE] for row in hall.model.inputs[-3:]]
+    assert asked == pytest.approx([0.0, 1.609, 3.434], abs=1e-3)
+    before = hall.model.inputs[-2]
+    told(hall.forecast, hall.line(601.5, 3, 4))
+    assert hall.model.inputs[-1] == before
+    assert before[NUMBER] == hall.calls - 48  # the first day's calls are not this day's
+
+
+def test_where_the_plain_rules_are_closer_they_speak_and_the_model_again_when_it_is() -> None:
+    hall = Hall(Fixed(20.0))
+    hall.day(weekday=2)
+    hall.day(weekday=3, last=600)
+    dice = random.Random(3)
+    for _ in range(200):
+        hall.forecast.learn(line := hall.line(601, 3), told(hall.forecast, line), 3000.0)
+        hall.model.minutes = dice.choice([5.0, 200.0])
+    found = told(hall.forecast, hall.line(601, 3))
+    assert found.wait_s == pytest.approx(3000.0, rel=0.05)
+    assert found.grounds is not None
+    again = Hall(Fixed(5.0), hall.kept)
+    again.day(weekday=3, last=600)
+    assert told(again.forecast, again.line(601, 3)).wait_s == pytest.approx(3000.0, rel=0.05)
+    for _ in range(200):
+        again.forecast.learn(line := again.line(601, 3), told(again.forecast, line), dice.uniform(200.0, 300.0))
+        line = again.line(601, 3)
+    assert told(again.forecast, again.line(601, 3)).wait_s < 600.0
+
+
+def test_bias_and_interval_follow_a_centre_that_is_twice_as_slow_as_the_training() -> None:
+    hall = Hall(Fixed(20.0))
+    hall.day(weekday=2)
+    hall.day(weekday=3, last=600)
+    dice = random.Random(4)
+    inside = 0
+    for k in range(1500):
+        found = told(hall.forecast, hall.line(601, 3))
+        waited_s = 2400.0 * dice.lognormvariate(0.0, 0.3)
+        inside += k >= 500 and found.low_s <= waited_s <= found.high_s
+        hall.forecast.learn(hall.line(601, 3), found, waited_s)
+    assert inside / 1000 == pytest.approx(NOMINAL, abs=0.06)
+    assert told(hall.forecast, hall.line(601, 3)).wait_s == pytest.approx(2400.0, rel=0.15)
+
+
+def test_a_model_that_fails_is_taken_out_and_the_plain_rules_go_on() -> None:
+    hall = Hall(Fixed())
+    hall.day(weekday=2)
+    hall.day(weekday=3, last=600)
+    hall.model.broken = True
+    assert told(hall.forecast, hall.line(601, 3)).wait_s == 3000.0
+    assert "answered nan" in hall.forecast.fault
+
+
+def test_an_unsure_clock_a_clock_set_back_and_foreign_state_leave_the_plain_rules() -> None:
+    hall = Hall(Fixed(), {"waits:house": "?", "waits:days:A": [{"calls": 3}], "waits:errors:A": 7})
+    hall.day(weekday=2)
+    assert told(hall.forecast, hall.line(961)._replace(minute=None, weekday=None)).wait_s == 3000.0
+    hall.forecast.see(hall.line(500))
+    assert told(hall.forecast, hall.line(501)).wait_s == 3000.0  # the day began anew
+
+
+def test_the_shipped_model_answers_a_hall_it_has_never_seen() -> None:
+    hall = Hall(Predictor())
+    hall.day(weekday=1)
+    hall.day(weekday=2, last=700)
+    few, many = told(hall.forecast, hall.line(700, 2, 1)), told(hall.forecast, hall.line(700, 2, 12))
+    for found in (few, many):
+        assert 0 <= found.low_s <= found.wait_s <= found.high_s
+    assert 60 < few.wait_s < many.wait_s
+
+
+def test_a_centre_without_queues_pays_for_no_model() -> None:
+    script = (
+        "import sys; import gateway.forecast as f; kept = {};"
+        "plain = f.forecast_of(False, kept, kept.__setitem__); print(type(plain).__name__, 'numpy' in sys.modules)"
+    )
+    shown = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=True)
+    assert shown.stdout.split() == ["PlainForecast", "False"]
+    assert isinstance(forecast_of(True, {}, {}.__setitem__), TrainedForecast)
