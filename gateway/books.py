@@ -16,6 +16,7 @@ log = logging.getLogger(__name__)
 
 KEEP = "hall:visit:"
 VISITS_MAX = 5000  # of a day, over all services; beyond it a kiosk has gone mad: they are counted, not followed
+VISITS_A_MB = 200  # of the disk budget: two days of them take a tenth of it at most, so that packs keep their room
 _BOOKS = 2
 
 
@@ -45,10 +46,17 @@ class Found(NamedTuple):
 
 
 class Books:
-    """services: those of the site file. kept: state of an earlier run, perhaps of services that are no more."""
+    """services: those of the site file. kept: state of an earlier run, perhaps of services that are no more.
 
-    def __init__(self, services: Set[str], kept: Mapping[str, object], keep: Callable[[str, object], None]) -> None:
+    visits_max: of a day.
+    """
+
+    def __init__(
+        self, services: Set[str], kept: Mapping[str, object], keep: Callable[[str, object], None],
+        visits_max: int = VISITS_MAX,
+    ) -> None:  # fmt: skip
         self._keep = keep
+        self._visits_max = visits_max
         self._books: dict[str, Book] = {}
         for key, value in [row for row in kept.items() if row[0].startswith(KEEP)]:
             ticket, visit = key.removeprefix(KEEP), msgspec.convert(value, Visit)
@@ -73,17 +81,17 @@ class Books:
         return Found(book, ticket, visit, False) if book and visit else None
 
     def begin(self, ticket: str, visit: Visit) -> Found | None:
-        """None for one beyond VISITS_MAX, and for one of a day that is given up already."""
+        """None for one beyond visits_max, and for one of a day that is given up already."""
         day = day_of(ticket)
         book = self._books.get(day)
         if book is None:
             if len(self._books) == _BOOKS and day < min(self._books):
                 return None
             book = self._books[day] = Book(day)
-        if len(book.visits) >= VISITS_MAX:
+        if len(book.visits) >= self._visits_max:
             book.beyond += 1
             if book.beyond == 1:
-                log.error("more than %d tickets on one day: what is beyond is in no figure", VISITS_MAX)
+                log.error("more than %d tickets on one day: what is beyond is in no figure", self._visits_max)
             return None
         book.add(ticket, visit)
         return Found(book, ticket, visit, True)

@@ -5,6 +5,7 @@ from datetime import date
 from typing import NamedTuple
 
 from gateway import opening
+from gateway.books import VISITS_A_MB, VISITS_MAX
 from gateway.config import Site
 from gateway.hall_clock import Local
 from gateway.lines import Hours
@@ -28,6 +29,7 @@ class Plan(NamedTuple):
 
     serves: {window: services}. closes: {service: minute of the day, for those that end before the centre}. open: the
     centre's week; empty: it says none, and a day ends at midnight. kiosks: buses that tickets come from.
+    visits_max: of a day.
     """
 
     queues: Mapping[str, QueuePlan]
@@ -36,6 +38,7 @@ class Plan(NamedTuple):
     closes: Mapping[str, int]
     open: list[opening.Span]
     kiosks: tuple[str, ...]
+    visits_max: int = VISITS_MAX
 
     def queue_of(self, service: str) -> str:
         """service: one of the site file."""
@@ -87,4 +90,5 @@ def plan_of(site: Site) -> Plan:
         {name: opening.minute(service.close) for name, service in site.services.items() if service.close},
         opening.parse(site.open) if site.open else [],
         tuple(name for name, bus in site.buses.items() if bus.kind in KIOSKS),
+        min(VISITS_MAX, site.store.budget_mb * VISITS_A_MB),
     )  # fmt: skip

@@ -45,7 +45,7 @@ class Queues:
         self._plan = plan
         self._clock = clock
         services = [service for queue in plan.queues.values() for service in queue.services]
-        self._books = Books(set(services), kept, keep)
+        self._books = Books(set(services), kept, keep, plan.visits_max)
         self._stands = Stands(plan.serves, clock, kept, keep)
         self._lines = Lines(services, self._stands, clock, forecast)
         self._ratings = Ratings(ratings_days, kept, keep)

@@ -14,6 +14,7 @@ from simulator.spans import Spans, Stream
 from simulator.truth_book import Samples, Seq, TruthBook, Value, split_src
 
 EXAMPLES_MAX = 5
+_CONCLUDED = ("linli.ticket.rated_badly.v1",)  # by the gateway itself: no device said them
 
 
 class _Reading(msgspec.Struct, gc=False):
@@ -176,7 +177,7 @@ class Comparison:
                 elif event.time is not None:
                     t_s = datetime.fromisoformat(event.time).timestamp()
                 self._numbered(event.src, None, _answer(event.data).value, t_s)
-            elif event.type.startswith("linli.ticket."):
+            elif event.type.startswith("linli.ticket.") and event.type not in _CONCLUDED:
                 kind = event.type.replace("recalled", "called")
                 self._overheard[event.subject, kind, _answer(event.data).value] += 1
 

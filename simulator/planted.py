@@ -32,6 +32,7 @@ from typing import Any
 
 from drivers.numbered import Numbered
 from gateway import cli, confirming
+from gateway import schema as schema_module
 from gateway import store as store_module
 from gateway.box import Box
 from gateway.budget import Budget
@@ -111,8 +112,8 @@ def number_from_memory() -> None:
 
 
 def synchronous_normal() -> None:
-    store_module._PRAGMAS = tuple(
-        pragma.replace("synchronous=FULL", "synchronous=NORMAL") for pragma in store_module._PRAGMAS
+    schema_module._WRITE_PRAGMAS = tuple(
+        pragma.replace("synchronous=FULL", "synchronous=NORMAL") for pragma in schema_module._WRITE_PRAGMAS
     )
 
 

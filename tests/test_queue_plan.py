@@ -22,12 +22,18 @@ window.1 = { services = ["A", "B"] }
 """
 
 
+def test_a_small_disk_budget_follows_fewer_tickets(tmp_path):
+    (tmp_path / "site.toml").write_text(SITE + "store = { budget_mb = 2 }\n")
+    assert plan_of(load(tmp_path / "site.toml")).visits_max == 400
+
+
 def test_the_site_file_says_what_the_hall_is(tmp_path):
     (tmp_path / "site.toml").write_text(SITE)
     site = load(tmp_path / "site.toml")
     plan = plan_of(site)
     assert plan.queues == {"hall": QueuePlan(("A", "B"), 1200.0, 0.9, 600.0)}
     assert plan.labels == {"A": ("A", ""), "Y": ("A", "priority"), "R": ("A", "appointment"), "B": ("B", "")}
+    assert plan.visits_max == 5000
     wednesday = date(2026, 11, 25)
     assert [plan.is_open(Local(wednesday, 60 * hour)) for hour in (8, 9, 12, 14, 17)] == [
         False,
