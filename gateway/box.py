@@ -13,6 +13,7 @@ from drivers.reading import Said, Value
 from gateway import snapshot
 from gateway.clock import Wall
 from gateway.contract import STATE_BYTES_MAX, Json, Record, Topics, dictionary
+from gateway.durable import Durable
 from gateway.facilities import Facilities
 from gateway.listen_port import ListenPort
 from gateway.local import Local
@@ -94,7 +95,8 @@ class Box:
         self._disk_trouble = ""
         self._slowest_tick_s = 0.0
         self._started_s = parts.mono_s()
-        self._stopping = False
+        self.stopping = False
+        self._durable = Durable()
         self.heads: dict[str, int] = {}
 
     def start(self) -> None:
@@ -113,7 +115,7 @@ class Box:
 
     def take(self, facts: Sequence[Said]) -> None:
         """On the loop: the whole flow, then see when it must be committed."""
-        if self._stopping:
+        if self.stopping:
             return  # the outputs are in their safe state; nothing of this was acknowledged, so it comes again
         self._parts.pipeline.handle(facts)
         self._arm()
@@ -150,6 +152,7 @@ class Box:
         work = self._pending.take(self._mono_s(), everything=everything, dense=self._parts.uplink.state.behind)
         if work:
             self._under_way += _records(work)
+            self._durable.handed()
             self._parts.storage.put(work)
         self._arm()
 
@@ -176,9 +179,10 @@ class Box:
             for source, (boot, seq) in work.marks.items():
                 if port := self._ports.get(source):
                     port.durable(boot, seq)
+        self._durable.stored(len(stored.works))
         if self._under_way < _WAITING_MAX / 2:
             self._pause(False)
-        if not self._stopping:
+        if not self.stopping:
             self._arm()
 
     def _tell_slow(self, now_s: float) -> None:
@@ -302,6 +306,11 @@ class Box:
         """Somebody stands here and waits: commit what there is now."""
         self._commit(everything=True)
 
+    def when_durable(self, then: Callable[[], None]) -> None:
+        """`then`, once all that was said until now is stored; it is committed now."""
+        self.hurry()
+        self._durable.when(then)
+
     def acked(self) -> dict[str, int]:
         """How far the city holds each stream."""
         return dict(self._parts.uplink.state.acked)
@@ -360,7 +369,7 @@ class Box:
 
         for_good: else another box of this process takes over at once, and outputs stay as they are until it does.
         """
-        self._stopping = True
+        self.stopping = True
         parts = self._parts
         if for_good:
             notify("STOPPING=1")

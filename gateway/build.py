@@ -24,7 +24,9 @@ from gateway import build_alarms, build_deeds, build_lines, health
 from gateway.alarms import Came
 from gateway.box import Box, Parts
 from gateway.button import HOLD_S, Button
+from gateway.city_desk import CityDesk
 from gateway.clock import SystemClock, Wall, boot_id
+from gateway.commands import Commands, Delivery
 from gateway.config import Bus, Sensor, Site
 from gateway.contract import Json, Label, Topics
 from gateway.deeds import Deeds
@@ -45,6 +47,7 @@ from gateway.queues import Queues
 from gateway.reader import Reader
 from gateway.report_facts import names
 from gateway.sensors import Role
+from gateway.signing import PublicKey, parse_public_key
 from gateway.site_devices import model_of
 from gateway.storage import Storage, StorageThread
 from gateway.store import Store, StoreStalled
@@ -163,7 +166,24 @@ def build_on(
         store, clock.mono_s, box.on_stored, box.on_trouble, partial(ground.figures, store.path)
     )
     parts.uplink = _uplink(site, broker, parts, ground, home)
+    city = CityDesk(box, parts, site, _commands(site, parts, kept))
+
+    def on_command(delivery: Delivery) -> None:
+        loop.call_soon_threadsafe(city.take, delivery)
+
+    parts.uplink.obey(on_command)
     return box
+
+
+def _commands(site: Site, parts: Parts, kept: Mapping[str, object]) -> Commands:
+    """A key that cannot be read does not keep the gateway from its work: what it signed is refused."""
+    keys: list[PublicKey] = []
+    for path in map(site.file, site.uplink.keys):
+        try:
+            keys.append(parse_public_key(path.read_text()))
+        except (OSError, ValueError) as error:
+            parts.uplink.state.say("keys", f"uplink.keys: {path}: {error}; what is signed by it is refused")
+    return Commands(parts.topics.source, site.uplink.obey, keys, parts.wall.label, kept, parts.pending.keep)
 
 
 def _facilities(site: Site, parts: Parts, kept: Mapping[str, object]) -> Facilities:
@@ -279,7 +299,7 @@ def _uplink(site: Site, broker: str | None, parts: Parts, ground: Ground, home: 
     url = setting.broker if broker is None else broker
     link = Link(
         url, site.gateway, parts.topics, setting.mqtt, setting.confirm, setting.window,
-        setting.keepalive_s, setting.gzip, setting.resend_s,
+        setting.keepalive_s, setting.gzip, setting.resend_s, obey=tuple(setting.obey),
         ca=str(site.file(tls.ca)) if tls else None,
         cert=str(site.file(tls.cert)) if tls and tls.cert else None,
         key=str(site.file(tls.key)) if tls and tls.key else None,
@@ -326,6 +346,7 @@ def _meta(site: Site) -> Json:
     }  # fmt: skip
     more: Json = {"devices": devices} if devices else {}
     more |= {"open": site.open} if site.open else {}
+    more |= {"obey": site.uplink.obey} if site.uplink.obey else {}
     more |= {"facilities": _facility_words(site)} if site.facilities else {}
     return more | {
         "cfg": site.cfg, "site": site.id, "gateway": site.gateway, "name": site.name, "region": site.region,

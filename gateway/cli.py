@@ -40,6 +40,7 @@ COMMANDS = {
     "contract": Command("gateway.contract_command", "the city's contract for machines: AsyncAPI and JSON Schemas"),
     "simulate": Command("simulator.simulate", "a building's hardware, byte for byte and pin for pin"),
     "city": Command("simulator.city", "the city's ledger: keep, check and acknowledge what arrives"),
+    "command": Command("simulator.command", "ask a gateway as the city does: sign, send, wait for the result"),
     "verify": Command("simulator.verify", "compare the simulator's truth with the city's ledger"),
     "bench": Command("simulator.bench", "measure the README's figures on this machine"),
     "bench queues": Command("models.queues.bench", "how good the forecast of waits is, on a folder of snapshots"),

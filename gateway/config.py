@@ -85,6 +85,7 @@ _RULES: tuple[Callable[[SiteFile], Iterator[Mistake]], ...] = (
     site_kiosks.bus_rules,
     site_kiosks.window_rules,
     site_rules.uplink_rules,
+    site_rules.obey_rules,
     site_rules.tls_rules,
     alarm_rules.alarm_rules,
     output_rules.reaction_rules,

@@ -36,10 +36,15 @@ class Topics:
         self.meta = f"{self._base}/meta"
         self.state = f"{self._base}/state"
         self.ack = f"{self._base}/down/ack"
+        self.result = f"{self._base}/result"
         self._up = {stream: f"{self._base}/up/{stream}" for stream in STREAMS}
 
     def up(self, stream: str) -> str:
         return self._up[stream]
+
+    def down(self, kind: str) -> str:
+        """Where the commands of a class come."""
+        return f"{self._base}/down/{kind}"
 
 
 class Label(msgspec.Struct, frozen=True):

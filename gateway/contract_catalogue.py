@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from gateway.contract_commands import CommandDone, CommandRefused
 from gateway.contract_deeds import (
     ModeBegan,
     ModeEnded,
@@ -316,6 +317,8 @@ RECORD_TYPES: dict[str, dict[str, type[Struct]]] = {
         "reaction.held": ReactionHeld,
         "mode.began": ModeBegan,
         "mode.ended": ModeEnded,
+        "command.done": CommandDone,
+        "command.refused": CommandRefused,
         "source.lost": SourceLost,
         "clock.synced": ClockSynced,
         "water.night": NightWater,

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from gateway import contract_catalogue as catalogue
+from gateway import contract_commands as commands
 from gateway import contract_types as types
 from gateway.contract import GATEWAY_PATTERN, PACK_BYTES_MAX, STATE_BYTES_MAX, STREAMS, VERSION
 
@@ -34,6 +35,9 @@ TOPICS = (
     Topic("state", "state", True, "send", f"Latest values and standing alarms, at most {STATE_BYTES_MAX:,} B."),
     *(Topic(f"up/{s}", f"pack-{s}", False, "send", f"Packs of the stream {s}, gzip or plain.") for s in STREAMS),
     Topic("down/ack", "ack", False, "receive", "What the city's ledger holds, lacks and refuses."),
+    Topic("down/read", "command", False, "receive", "A command that asks; it changes nothing."),
+    Topic("down/operate", "command", False, "receive", "A signed command that does something on the spot."),
+    Topic("result", "result", False, "send", f"What became of a command, at most {commands.RESULT_BYTES_MAX:,} B."),
 )
 QOS = 1
 
@@ -42,27 +46,32 @@ _SINGLE: dict[str, type[msgspec.Struct]] = {
     "meta": types.Dictionary,
     "state": types.State,
     "ack": types.Ack,
+    "command": commands.Envelope,
+    "command-body": commands.Body,
+    "result": commands.Result,
 }
+INSIDE = ("command-body",)  # what is no topic's payload, but stands in one as a text
+_ARGS = {kind: None for by_verb in commands.ARGS.values() for kind in by_verb.values()}
 _RECORDS = (types.Gap, types.Began, types.Senml, types.Event, types.Pack)
 _DATA = {data: None for by_type in catalogue.RECORD_TYPES.values() for data in by_type.values()}  # an ordered set
 _OPEN_TEXT = {data.__name__ for data in catalogue.MAY_SAY_MORE}
 
 
 def schemas(*, strict: bool = False) -> dict[str, Schema]:
-    """{name: stand-alone JSON Schema}, for each topic's payload."""
+    """{name: stand-alone JSON Schema}, for each topic's payload, and what stands in one."""
     parts = components(strict=strict)
     found = {}
-    for topic in TOPICS:
-        needed = _needed(topic.schema, parts)
-        own = _moved(needed.pop(topic.schema), "#/$defs/")
+    for name in dict.fromkeys([*(topic.schema for topic in TOPICS), *INSIDE]):
+        needed = _needed(name, parts)
+        own = _moved(needed.pop(name), "#/$defs/")
         shared = {"$defs": _moved(needed, "#/$defs/")} if needed else {}
-        found[topic.schema] = {"$schema": DIALECT, "$id": f"urn:linli:v{VERSION}:{topic.schema}"} | own | shared
+        found[name] = {"$schema": DIALECT, "$id": f"urn:linli:v{VERSION}:{name}"} | own | shared
     return found
 
 
 def components(*, strict: bool = False) -> dict[str, Schema]:
     """Every schema by name; they refer to each other as `#/components/schemas/<name>`."""
-    wanted = [*_SINGLE.values(), *_RECORDS, *_DATA]
+    wanted = [*_SINGLE.values(), *_RECORDS, *_DATA, *_ARGS]
     _, parts = msgspec.json.schema_components(wanted, ref_template="#/components/schemas/{name}")
     tidy = {name: _tidied(part, strict=strict) for name, part in parts.items()}
     pack, event = tidy.pop("Pack"), tidy.pop("Event")
@@ -78,7 +87,22 @@ def components(*, strict: bool = False) -> dict[str, Schema]:
         "if": {"properties": {"state": {"const": "online"}}, "required": ["state"]},
         "then": {"required": ["heads"]},
     }
+    tidy["command-body"] |= {"allOf": _args_rules()}
     return dict(sorted(tidy.items()))
+
+
+def _args_rules() -> list[Schema]:
+    """Args by what is to be done; what only reads needs neither a name nor an end."""
+    rules: list[Schema] = [
+        {
+            "if": {"properties": {"do": {"const": verb}}},
+            "then": {"properties": {"args": _ref(args.__name__)}},
+        }
+        for by_verb in commands.ARGS.values()
+        for verb, args in by_verb.items()
+    ]
+    reads = {"properties": {"do": {"enum": list(commands.ARGS[commands.READ])}}}
+    return [*rules, {"if": reads, "else": {"required": ["expires_at", "by"]}}]
 
 
 def _tidied(part: Any, *, strict: bool) -> Any:

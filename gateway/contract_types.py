@@ -232,6 +232,9 @@ class Dictionary(Struct, kw_only=True):
     windows: dict[str, MetaWindow]
     devices: Annotated[dict[str, MetaDevice] | UnsetType, Meta(description="left out when there is none")] = UNSET
     facilities: Annotated[dict[str, MetaFacility] | UnsetType, Meta(description="left out when there is none")] = UNSET
+    obey: Annotated[list[str] | UnsetType, Meta(description="classes of commands that it obeys; left out: none")] = (
+        UNSET
+    )
     open: Annotated[str | UnsetType, Meta(description="opening hours, local time: docs/site-file.md")] = UNSET
 
 

@@ -4,16 +4,16 @@ import asyncio
 from collections.abc import Callable
 
 from gateway.box import Box
+from gateway.by_hand import ByHand
 from gateway.config import Site
 from gateway.contract import Json, Record
 from gateway.control import Answer
 from gateway.facilities import DEEDS
-from gateway.modes import MAINTENANCE, MODES
-from gateway.own_alarms import own_alarms
 
 _POLL_S = 0.05
 _WAIT_MAX_S = 120.0
 WORDS_MAX = 200
+WAY = "desk"
 
 
 class Desk:
@@ -23,6 +23,7 @@ class Desk:
         self._box = box
         self._site = site
         self._mono_s = mono_s
+        self._hand = ByHand(box.pipeline, site, mono_s)
 
     def asks(self) -> dict[str, Answer]:
         return {
@@ -78,10 +79,10 @@ class Desk:
         return found
 
     async def _acknowledge(self, request: Json) -> Json:
-        return self._alarm(request, self._box.pipeline.acknowledge)
+        return self._alarm(self._hand.acknowledge(str(request.get("alarm")), WAY))
 
     async def _reset(self, request: Json) -> Json:
-        return self._alarm(request, self._box.pipeline.reset)
+        return self._alarm(self._hand.reset(str(request.get("alarm")), WAY))
 
     async def _facility(self, request: Json) -> Json:
         """{"facilities": where each stands, "lang"} after the deed, one of DEEDS. Raises ValueError."""
@@ -97,22 +98,16 @@ class Desk:
         return {"facilities": self._box.facility(deed, name, by, note), "lang": self._site.lang}
 
     async def _shelve(self, request: Json) -> Json:
-        hours = _number(request, "hours")
-        return self._alarm(request, lambda name: self._box.pipeline.shelve(name, hours))
+        return self._alarm(self._hand.shelve(str(request.get("alarm")), _number(request, "hours"), WAY))
 
     async def _unshelve(self, request: Json) -> Json:
-        return self._alarm(request, self._box.pipeline.unshelve)
+        return self._alarm(self._hand.unshelve(str(request.get("alarm")), WAY))
 
     async def _alarms(self, _request: Json) -> Json:
         """What a person is told of each that is not normal (alarm_life.py, `told`), and of a flood."""
         return {"alarms": self._box.pipeline.told(), "flood": self._box.pipeline.flooding(), "lang": self._site.lang}
 
-    def _alarm(self, request: Json, deed: Callable[[str], bool]) -> Json:
-        name = str(request.get("alarm"))
-        known = [*self._site.alarms, *own_alarms(self._site)]
-        if name not in known:
-            raise ValueError(f"found alarm {name!r}, expected one of {', '.join(known)}")
-        done = deed(name)
+    def _alarm(self, done: bool) -> Json:
         self._box.hurry()
         return {"done": done, "alarms": self._box.pipeline.standing()}
 
@@ -120,26 +115,17 @@ class Desk:
         """Hold an output: {"output", "action", "minutes", "by"} -> {"outputs", "hands"}. Raises ValueError."""
         name, action, by = (str(request.get(key, "")) for key in ("output", "action", "by"))
         deeds = self._box.pipeline.deeds
-        deeds.override(name, action, _number(request, "minutes"), by or "desk", self._mono_s())
+        self._hand.output(name, action, _number(request, "minutes"), by or WAY)
         self._box.hurry()
         return {"outputs": deeds.outputs(), "hands": deeds.hands()}
 
     async def _mode(self, request: Json) -> Json:
-        """{"mode": "test", "maintenance" or "end", "place", "minutes", "by"} -> {"modes"}; of maintenance also the
-        alarms that it covers, and those that it does not, because they look elsewhere too. Raises ValueError.
-        """
+        """{"mode", "place", "minutes", "by"}, as ByHand.mode says. Raises ValueError."""
         mode, place, by = (str(request.get(key, "")) for key in ("mode", "place", "by"))
-        deeds, now_s = self._box.pipeline.deeds, self._mono_s()
-        found: Json = {}
-        if mode == "end":
-            for name in MODES:
-                deeds.end_mode(name, place, by or "desk", now_s)
-        else:
-            deeds.begin_mode(mode, place, _number(request, "minutes"), by or "desk", now_s)
-            if mode == MAINTENANCE:
-                found["covered"], found["also_elsewhere"] = deeds.modes.reach(place)
+        minutes = 0.0 if mode == "end" else _number(request, "minutes")
+        found = self._hand.mode(mode, place, minutes, by or WAY)
         self._box.hurry()
-        return {"modes": deeds.modes.on(), **found}
+        return found
 
     async def _until(self, true: Callable[[], bool], request: Json) -> bool:
         asked = request.get("wait_s", 10.0)

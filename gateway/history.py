@@ -12,7 +12,7 @@ from itertools import groupby, islice
 from drivers.reading import GOOD
 from gateway import minutes
 from gateway.contract import Label
-from gateway.lookback import BOOT_SHIFT, HOUR_MIN, LAST_MS, Names, Span, key, means_before, names_of, samples_of
+from gateway.lookback import BOOT_SHIFT, HOUR_MIN, LAST_MS, Names, Span, key, means_before, names_of, samples_of, spans
 from gateway.minutes import Cell
 from gateway.packs import Column
 from gateway.pending import Draft, Wanted, Work
@@ -24,6 +24,7 @@ CHUNK_ROWS = 64
 _PRUNE_ROWS = 400
 _STEP_S = 0.5
 SAMPLES_A_PACK = 400  # fits a message with the longest name
+BOOTS_MAX = 4  # of one span that is asked for by the wall: the latest
 PACKS_AROUND_MAX = 20  # of one sensor around one alarm; the rest stays on the box
 
 
@@ -67,7 +68,15 @@ class History:
             self._db.execute(
                 "INSERT INTO minute_parts VALUES (?,?)", (row_id, minutes.encode(work.minutes, self._number))
             )
-        return [draft for wanted in work.wanted for draft in self._around(wanted, label)]
+        wanted = [one for asked in work.wanted for one in self._boots(asked)]
+        return [draft for one in wanted for draft in self._around(one, label)]
+
+    def _boots(self, wanted: Wanted) -> list[Wanted]:
+        """What was asked for by the wall lies in one boot, or in several that followed each other."""
+        if wanted.boot:
+            return [wanted]
+        found = spans(self._db, wanted.from_s, wanted.to_s)[-BOOTS_MAX:]
+        return [wanted._replace(boot=span.boot, from_s=span.from_s, to_s=span.to_s) for span in found]
 
     def _around(self, wanted: Wanted, label: Label) -> list[Draft]:
         """The raw samples of one sensor as readings packs, under its name with /raw behind."""

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from gateway.contract import Topics
+from gateway.contract_commands import CLASSES
 
 log = logging.getLogger(__name__)
 
@@ -20,7 +21,7 @@ _STARTS_SHIFT = 20  # a million connections of one start; 2**33 starts still fit
 
 
 class Link(NamedTuple):
-    """Where and how: from the site file's [uplink] and [tls]. profile: "tls1.2+" or "tls1.3"."""
+    """Where and how: from the site file's [uplink] and [tls]. profile: "tls1.2+" or "tls1.3". obey: classes."""
 
     broker: str
     gateway: str
@@ -35,6 +36,12 @@ class Link(NamedTuple):
     cert: str | None = None
     key: str | None = None
     profile: str = "tls1.2+"
+    obey: tuple[str, ...] = ()
+
+    @property
+    def commands(self) -> dict[str, str]:
+        """{topic: class} of what the city may send: all classes are heard, so that each is answered, or none."""
+        return {self.topics.down(kind): kind for kind in CLASSES} if self.obey else {}
 
     @property
     def host(self) -> str:
@@ -77,7 +84,7 @@ class State(msgspec.Struct):
     troubles: dict[str, str] = {}
 
     def say(self, kind: str, text: str) -> None:
-        """kind: "link", "publish" or "ack"; each is over by itself. An empty text is its end."""
+        """kind: "link", "publish", "ack", "commands" or "keys"; each is over by itself. An empty text is its end."""
         before = self.troubles.get(kind, "")
         if text == before:
             return

@@ -63,7 +63,7 @@ class Draft:
 
 
 class Wanted(NamedTuple):
-    """Raw samples that the city is to get: of one sensor, between two times of one boot."""
+    """Raw samples that the city is to get: of one sensor, between two times of one boot; boot 0: of the wall, UTC."""
 
     sensor: str
     unit: str

@@ -59,7 +59,8 @@ class Pipeline:
         self._sensors = Sensors(roles, alarms.watches, scored)
         sampled = [sensor for sensor in self._sensors.all() if sensor.report]
         self._with_statistics = [(s, s.report) for s in sampled if s.report and s.report.stats]
-        self._around = Around({s.id: s.unit for s in sampled}, kept or {}, pending.keep)
+        self.sampled = {s.id: s.unit for s in sampled}  # sensors of which the box keeps each sample
+        self._around = Around(self.sampled, kept or {}, pending.keep)
         self.alarm_changes = 0
         self.on_contact: Callable[[str, Value, float], None] = lambda sensor, value, mono_s: None
 

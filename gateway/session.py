@@ -7,9 +7,12 @@ a simulation under a clock of its own) comes back when the wire has something or
 import logging
 import random
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from gateway import contract
+from gateway.commands import Delivery
+from gateway.contract import Json
+from gateway.contract_commands import request_id_of, result
 from gateway.courier import Courier, Parcel
 from gateway.link import Identity, Link, State, Versions
 from gateway.pending import Confirm
@@ -25,6 +28,7 @@ _CONNECT_MAX_S = 60.0  # names, several addresses and TLS, one after the other: 
 _CONFIRM_EVERY_S = 0.05
 _REFUSED_WAIT_S = 5.0
 _SENDS_A_TURN = 8
+OPEN_MAX = 16  # commands that the loop has not answered yet
 
 
 class Shared:
@@ -54,6 +58,37 @@ class Shared:
         self.versions = Versions(link.mqtt)
         self.state = State()
         self.alive_s = mono_s()
+        self.on_command: Callable[[Delivery], None] = lambda delivery: self.results.append(None)
+        self.results: deque[bytes | None] = deque()  # from the loop: one for each command, None for no answer
+        self.again: deque[tuple[str, str, list[tuple[int, int]]]] = deque()  # (epoch, stream, ranges) to be sent again
+        self._open = 0
+        self._busy: deque[bytes] = deque()
+        self._unanswered = 0
+
+    # -- commands: the loop answers each that it is handed, once -----------------------------------------------------
+
+    def command(self, delivery: Delivery) -> None:
+        """In the uplink's turn. Beyond OPEN_MAX it is answered "busy", and beyond as many of those not at all."""
+        if self._open < OPEN_MAX:
+            self._open += 1
+            self.on_command(delivery)
+            return
+        who = request_id_of(delivery.payload)
+        if who is None or len(self._busy) >= OPEN_MAX:
+            self._unanswered += 1
+            self.state.say("commands", f"{self._unanswered} commands were not answered: they came too fast")
+            return
+        why = f"found more than {OPEN_MAX} commands at once, expected fewer; wait for their results, then send it again"
+        said: Json = {"status": "refused", "reason": "busy", "why": why}
+        self._busy.append(result(who, self.identity.boot, self.mono_s(), said))
+
+    def next_result(self) -> bytes | None:
+        while self.results:
+            payload = self.results.popleft()
+            self._open -= 1
+            if payload is not None:
+                return payload
+        return self._busy.popleft() if self._busy else None
 
 
 class Session:
@@ -71,6 +106,7 @@ class Session:
         self._asked_s, self._rtt_s = 0.0, 0.0
         self._window = self._link.window
         self._under_way: dict[int, tuple[str, float]] = {}  # message id: topic, since when
+        self._answering = 0  # the message id of the last result
         self._refused: set[str] = set()
         self._retain_from_s = 0.0
         self._sent_retained: dict[str, bytes] = {}
@@ -153,7 +189,7 @@ class Session:
             now_s = self._mono_s()
             if self._lost or len(self._under_way) >= self._window:
                 break
-            if not courier.alarms_wait(now_s) and self._retain(now_s):
+            if not courier.alarms_wait(now_s) and (self._answer() or self._retain(now_s)):
                 continue
             parcel = courier.next(now_s, len(self._under_way) - courier.under_way)
             if parcel is None:
@@ -165,6 +201,16 @@ class Session:
                 self._up.on_confirm(confirm)
             self._up.state.acked = courier.acked()
         self._up.state.behind = courier.behind
+
+    def _answer(self) -> bool:
+        """Publish what became of one command; False when there is none. One that is lost is asked for again.
+
+        One after the other, so that on a slow link an alarm waits behind one alone.
+        """
+        if self._answering in self._under_way or (payload := self._up.next_result()) is None:
+            return False
+        self._answering = self._publish(self._link.topics.result, payload)
+        return True
 
     def _retain(self, now_s: float) -> bool:
         """Publish one of the retained messages that is not out yet; False when there is none."""
@@ -203,7 +249,7 @@ class Session:
             self._lost = f"the broker left a message on {topic} unanswered for {now_s - since_s:.0f} s"
 
     def _hear(self) -> None:
-        """The city's acks that came with the last turn."""
+        """The city's acks that came with the last turn, and the packs that it wants once more."""
         state, courier = self._up.state, self._courier
         while self._acks and courier:
             confirm = courier.hear(self._acks.popleft(), self._mono_s())
@@ -211,6 +257,12 @@ class Session:
                 state.city_heard_s, state.acked = self._mono_s(), courier.acked()
                 self._up.on_confirm(confirm)
             state.say("ack", courier.refused and f"an ack of the city was refused: {courier.refused}")
+        while self._up.again and courier:
+            epoch, stream, ranges = self._up.again.popleft()
+            asked = contract.StreamAck(upto=courier.acked()[stream], missing=ranges)
+            confirm = courier.ack(contract.Ack(contract.VERSION, epoch, {stream: asked}), self._mono_s())
+            if confirm:
+                self._up.on_confirm(confirm)
 
     def _finish(self, courier: Courier) -> Iterator[float]:
         """A clean end: what is stored goes out if it can within a second, then the heads."""
@@ -244,16 +296,20 @@ class Session:
         self.answered = True
         self._window = min(self._window, receive_max)
         self._asked_s = self._mono_s()
-        self.wire.subscribe(self._link.topics.ack)
+        self.wire.subscribe([self._link.topics.ack, *self._link.commands])
 
     def refused(self, why: str, unsupported: bool) -> None:
         self.answered = True
         self.unsupported = unsupported
         self._lost = f"the broker refused the connection: {why}; see user, certificate and ACL"
 
-    def subscribed(self, refusal: str) -> None:
-        if refusal:
-            self._lost = f"the broker refused {self._link.topics.ack}: {refusal}; see its ACL"
+    def subscribed(self, refusals: Sequence[str]) -> None:
+        ack, *others = refusals
+        if ack:
+            self._lost = f"the broker refused {self._link.topics.ack}: {ack}; see its ACL"
+        deaf = [topic for topic, refusal in zip(self._link.commands, others, strict=False) if refusal]
+        deaf = [topic for topic in deaf if self._link.commands[topic] in self._link.obey]
+        self._up.state.say("commands", f"the broker refused {' and '.join(deaf)}; see its ACL" if deaf else "")
         self._rtt_s = self._mono_s() - self._asked_s
         self._subscribed = True
 
@@ -281,3 +337,5 @@ class Session:
     def message(self, topic: str, payload: bytes) -> None:
         if topic == self._link.topics.ack and self._link.confirm == "city":
             self._acks.append(payload)
+        elif kind := self._link.commands.get(topic):
+            self._up.command(Delivery(kind, payload, self._number))

@@ -196,6 +196,23 @@ def uplink_rules(file: SiteFile) -> Iterator[Mistake]:
         )
 
 
+def obey_rules(file: SiteFile) -> Iterator[Mistake]:
+    """What is done on the spot is done for a signature."""
+    if not read(file, "uplink") or not read(file.uplink, "obey", "keys"):
+        return
+    if "operate" in file.uplink.obey and not file.uplink.keys:
+        yield Mistake(
+            ("uplink", "obey"), "operate without keys", "whose signature is obeyed", 'add keys = ["file:city.pub"]'
+        )
+    if file.uplink.keys and "operate" not in file.uplink.obey:
+        yield Mistake(
+            ("uplink", "keys"),
+            "keys without operate",
+            'obey with "operate"',
+            'add obey = ["operate"], or remove keys',
+        )
+
+
 def tls_rules(file: SiteFile) -> Iterator[Mistake]:
     if file.tls is None or not read(file, "tls") or not read(file.tls, "key", "cert"):
         return

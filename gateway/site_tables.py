@@ -21,6 +21,7 @@ from gateway.site_types import (
     Button,
     Code,
     Comings,
+    CommandClass,
     CubicMetres,
     Days,
     Deadband,
@@ -294,9 +295,12 @@ def button_sensor(pin: str) -> str:
 
 
 class Uplink(Table, frozen=True):
-    """The way to the city. window: messages under way at most. gzip: packs may be compressed."""
+    """The way to the city. window: messages under way at most. gzip: packs may be compressed.
 
-    NOT_YET = frozenset({"month_mb", "obey"})
+    obey: classes of commands that the city may send. keys: files of whose owners it obeys, minisign's .pub.
+    """
+
+    NOT_YET = frozenset({"month_mb"})
     broker: Broker
     root: Topic = "linli"
     mqtt: Literal["auto", "5", "3.1.1"] = "auto"
@@ -305,6 +309,10 @@ class Uplink(Table, frozen=True):
     keepalive_s: KeepAlive = 50
     gzip: bool = True
     resend_s: SomeSeconds = 600.0
+    obey: Annotated[
+        list[CommandClass], Meta(description="a list of classes of commands", extra={"example": '["read", "operate"]'})
+    ] = []
+    keys: Annotated[list[FileRef], Meta(description="a list of files", extra={"example": '["file:city.pub"]'})] = []
 
     @property
     def host(self) -> str:

@@ -263,6 +263,7 @@ FileRef = Annotated[
         extra={"example": '"file:/var/lib/linli/ca.pem"', "secret": True},
     ),
 ]
+CommandClass = Annotated[str, Meta(extra={"choices": ("read", "operate")})]
 Topic = Annotated[
     str,
     Meta(

@@ -15,14 +15,15 @@ from msgspec import Meta
 
 from gateway.alarms import Kept
 from gateway.around import KEEP as AROUND
+from gateway.commands import KEEP as COMMANDS
 from gateway.contract import Json
 from gateway.home import ABOUT, OWNER  # whose box it is, its own site file says
 
 PART_BYTES_MAX = 40_000
 FILE_BYTES_MAX = 50_000_000
 _WIRE_TYPE = "linli.snapshot.v1"
-# Around an alarm, on this box's own clock, what things are called, what its forecast of waits learns from.
-_NOT_TOLD = (AROUND, "hall:", ABOUT, "waits:days:")
+# Around an alarm, commands, on this box's own clock, what things are called, what its forecast of waits learns from.
+_NOT_TOLD = (AROUND, COMMANDS, "hall:", ABOUT, "waits:days:")
 
 
 class SnapshotError(Exception):

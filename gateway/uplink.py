@@ -13,6 +13,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Generator, Iterator
 
+from gateway.commands import Delivery
 from gateway.link import Backoff, Identity, Link, State, Wake
 from gateway.pending import Confirm
 from gateway.reader import Reader
@@ -65,6 +66,20 @@ class Uplink:
     def retain(self, topic: str, payload: bytes) -> None:
         """The latest `meta` or `state`: only the newest is sent, again after each connect."""
         self._shared.retained[topic] = payload
+        self._ring()
+
+    def obey(self, on_command: Callable[[Delivery], None]) -> None:
+        """Before `start`. on_command must only queue, and each command that it is given be answered once."""
+        self._shared.on_command = on_command
+
+    def answer(self, result: bytes | None) -> None:
+        """What became of a command; None when there is nobody to answer."""
+        self._shared.results.append(result)
+        self._ring()
+
+    def send_again(self, epoch: str, stream: str, ranges: list[tuple[int, int]]) -> None:
+        """Packs of the epoch in force, up to its head."""
+        self._shared.again.append((epoch, stream, ranges))
         self._ring()
 
     def start(self) -> None:

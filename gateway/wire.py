@@ -6,6 +6,7 @@ this is built around: reference list in ARCHITECTURE.md, "Uplink".
 
 import select
 import socket
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 import paho.mqtt.client as mqtt
@@ -33,7 +34,7 @@ class Listener(Protocol):
 
     def connected(self, receive_max: int) -> None: ...
     def refused(self, why: str, unsupported: bool) -> None: ...
-    def subscribed(self, refusal: str) -> None: ...
+    def subscribed(self, refusals: Sequence[str]) -> None: ...
     def disconnected(self, why: str, taken_over: bool) -> None: ...
     def published(self, mid: int, refusal: str) -> None: ...
     def message(self, topic: str, payload: bytes) -> None: ...
@@ -45,7 +46,8 @@ class Wire(Protocol):
     def connect(self) -> None:
         """May take long: names, several addresses, TLS. Raises OSError."""
 
-    def subscribe(self, topic: str) -> None: ...
+    def subscribe(self, topics: Sequence[str]) -> None:
+        """All in one; `subscribed` has an answer for each, in this order."""
 
     def publish(self, topic: str, payload: bytes, *, retain: bool) -> tuple[int, str]:
         """(its message id, ""), or (0, why the connection is lost). The caller has seen that there is room."""
@@ -96,8 +98,8 @@ class PahoWire:
         sock: Any = self._client.socket()
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # paho does not: 40 ms on an alarm behind a PUBACK
 
-    def subscribe(self, topic: str) -> None:
-        self._client.subscribe(topic, qos=1)
+    def subscribe(self, topics: Sequence[str]) -> None:
+        self._client.subscribe([(topic, 1) for topic in topics])
 
     def publish(self, topic: str, payload: bytes, *, retain: bool) -> tuple[int, str]:
         info = self._client.publish(topic, payload, 1, retain)
@@ -144,7 +146,7 @@ class PahoWire:
             self._listener.connected(int(getattr(properties, "ReceiveMaximum", _RECEIVE_MAX)))
 
     def _on_subscribe(self, _c: mqtt.Client, _u: Any, _mid: int, codes: list[ReasonCode], _p: Any) -> None:
-        self._listener.subscribed(next((str(code) for code in codes if code.is_failure), ""))
+        self._listener.subscribed([str(code) if code.is_failure else "" for code in codes])
 
     def _on_disconnect(self, _c: mqtt.Client, _u: Any, _f: Any, code: ReasonCode, _p: Any) -> None:
         self._listener.disconnected(str(code), code.value == _TAKEN_OVER)

@@ -9,7 +9,7 @@ import random
 import re
 import sqlite3
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -129,8 +129,8 @@ class Wire:
         self._rig.wire = self
         self._soon(lambda: self._listener.connected(65_535))
 
-    def subscribe(self, _topic: str) -> None:
-        self._soon(lambda: self._listener.subscribed(""))
+    def subscribe(self, topics: Sequence[str]) -> None:
+        self._soon(lambda: self._listener.subscribed([""] * len(topics)))
 
     def publish(self, topic: str, payload: bytes, *, retain: bool) -> tuple[int, str]:
         self._mid += 1

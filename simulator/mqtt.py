@@ -53,7 +53,7 @@ def parse_url(url: str) -> Address:
 
 
 class Connection:
-    """One connection with a session that the broker keeps (clean start off).
+    """One connection, with a session that the broker keeps (clean start off) unless `keeps` is False.
 
     on_message(topic, payload) is called from within `turn`. version: 5 or 4 (that is MQTT 3.1.1).
     error: why there is none, or none any more; "" while all is well.
@@ -68,7 +68,9 @@ class Connection:
         version: int = 5,
         keepalive_s: int = 30,
         tls: Tls | None = None,
+        keeps: bool = True,
     ) -> None:
+        self._keeps = keeps
         self._address = parse_url(url)
         self._keepalive_s = keepalive_s
         self._on_message = on_message
@@ -82,7 +84,7 @@ class Connection:
         self._under_way: set[int] = set()
         self._unsettled: list[int] = []
         protocol = paho.MQTTv5 if version == 5 else paho.MQTTv311
-        clean = None if version == 5 else False
+        clean = None if version == 5 else not keeps
         self._client = paho.Client(
             CallbackAPIVersion.VERSION2,
             client_id=client_id,
@@ -110,8 +112,8 @@ class Connection:
                     self._address.host,
                     self._address.port,
                     self._keepalive_s,
-                    clean_start=False,
-                    properties=_session_properties(),
+                    clean_start=not self._keeps,
+                    properties=_session_properties(SESSION_EXPIRY_S if self._keeps else 0),
                 )
             else:
                 self._client.connect(self._address.host, self._address.port, self._keepalive_s)
@@ -195,9 +197,9 @@ class Connection:
         self._on_message(message.topic, bytes(message.payload))
 
 
-def _session_properties() -> Properties:
+def _session_properties(expiry_s: int) -> Properties:
     properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
-    properties.SessionExpiryInterval = SESSION_EXPIRY_S
+    properties.SessionExpiryInterval = expiry_s
     properties.ReceiveMaximum = RECEIVE_MAX
     properties.MaximumPacketSize = PACKET_BYTES_MAX
     return properties

@@ -7,7 +7,7 @@ city's real one; taking, committing and answering follow simulator/city.py.
 import random
 import shutil
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from gateway.contract import STREAMS, Topics
@@ -40,8 +40,9 @@ class VirtualWire:
         self._broker.welcome(self)
         self.open = True
 
-    def subscribe(self, topic: str) -> None:
-        self._broker.soon(self, lambda: self.arrive(lambda: self._listener.subscribed("")))
+    def subscribe(self, topics: Sequence[str]) -> None:
+        granted = [""] * len(topics)
+        self._broker.soon(self, lambda: self.arrive(lambda: self._listener.subscribed(granted)))
 
     def publish(self, topic: str, payload: bytes, *, retain: bool) -> tuple[int, str]:
         if self.lost:

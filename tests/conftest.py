@@ -167,3 +167,13 @@ def make_mosquitto(tmp_path: Path) -> Iterator[Callable[..., Mosquitto]]:
 def mosquitto(make_mosquitto: Callable[..., Mosquitto]) -> Mosquitto:
     """One real broker, started, open to everybody on loopback."""
     return make_mosquitto()
+
+
+@pytest.fixture
+def minisign() -> str:
+    found = shutil.which("minisign")
+    if found is None and ON_CI:
+        pytest.fail("CI=true, and this test needs minisign: apt-get install -y minisign", pytrace=False)
+    if found is None:
+        pytest.skip("needs minisign: apt-get install -y minisign")
+    return found

@@ -1,7 +1,7 @@
 """What seeded nights found in the product: each bug by the shortest way there."""
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -165,8 +165,8 @@ class SlowWire:
     def connect(self) -> None:
         self._listener.connected(receive_max=2)
 
-    def subscribe(self, topic: str) -> None:
-        self._listener.subscribed("")
+    def subscribe(self, topics: Sequence[str]) -> None:
+        self._listener.subscribed([""] * len(topics))
 
     def publish(self, topic: str, payload: bytes, *, retain: bool) -> tuple[int, str]:
         self.topics.append(topic)

@@ -51,25 +51,25 @@ GATEWAY_ORDER = (
     "alarm", "alarm_journal", "facility", "facility_page", "report", "report_page", "report_parts", "plot", "page",
     "output", "mode", "at_box", "check", "db", "outbox", "run", "diskless", "build", "report_figures",
     "facility_figures", "report_facts", "month", "scan_bus", "build_alarms", "build_lines", "build_deeds",
-    "check_device", "desk", "box", "contract_command",
+    "check_device", "desk", "city_desk", "box", "by_hand", "contract_command",
     # the flow and what it asks
     "pipeline", "sensors", "sensor_faults", "snapshot", "own_alarms", "facilities", "alarms", "alarm_life",
-    "alarm_runs", "moment", "deeds",
+    "alarm_runs", "moment", "deeds", "durable",
     "detector", "health", "control", "local", "button", "meters", "modbus_port", "listen_port", "ports",
     "night_water", "upkeep", "exercise", "switches", "reactions", "proofs", "modes", "until",
     "queues", "queue_watch", "queue_plan", "lines", "stands", "books", "ratings", "figures", "visits", "tickets",
     "hall_clock", "forecast", "waiting",
     # to the city, and what keeps it
-    "around", "uplink", "session", "wire", "courier", "link", "reader", "storage", "store", "confirming", "salvage",
-    "budget", "numbers", "history", "lookback", "journal", "kept", "pending", "minutes", "samples", "packs", "planes",
-    "wal", "schema",
+    "around", "uplink", "session", "commands", "wire", "courier", "link", "reader", "storage", "store", "confirming",
+    "salvage", "budget", "numbers", "history", "lookback", "journal", "kept", "pending", "minutes", "samples", "packs",
+    "planes", "wal", "schema",
     # the site file
     "config", "site_writer", "facility_rules", "alarm_rules", "output_rules",
     "site_kiosks", "site_rules", "site_devices", "site_reader", "site_tables",
     "site_hall", "site_outputs", "site_types", "site_lines", "conditions", "reporting", "recurring", "opening",
     # words for all
-    "clock", "contract_schema", "contract_catalogue", "contract_deeds", "contract_types", "contract_hall", "contract",
-    "signing", "notify", "words", "paths", "home",
+    "clock", "contract_schema", "contract_catalogue", "contract_deeds", "contract_types", "contract_hall",
+    "contract_commands", "contract", "signing", "notify", "words", "paths", "home",
 )  # fmt: skip
 
 # In pieces, so that this file does not name what it looks for.

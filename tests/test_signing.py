@@ -3,13 +3,11 @@
 import base64
 import os
 import random
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from conftest import ON_CI
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -38,16 +36,6 @@ def key(seed: int) -> SecretKey:
 
 CITY, OTHER = key(1), key(2)
 SIGNATURE = sign(DATA, CITY, "by the city")
-
-
-@pytest.fixture
-def minisign() -> str:
-    found = shutil.which("minisign")
-    if found is None and ON_CI:
-        pytest.fail("CI=true, and this test needs minisign: apt-get install -y minisign", pytrace=False)
-    if found is None:
-        pytest.skip("needs minisign: apt-get install -y minisign")
-    return found
 
 
 def run(*words: str | Path, folder: Path, say: str = "") -> str:
