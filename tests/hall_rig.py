@@ -1,5 +1,6 @@
 """A hall for tests: what people draw and windows say, into the gateway's queues, under a clock turned by hand."""
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -10,7 +11,7 @@ from gateway.hall_clock import HallClock
 from gateway.opening import Span
 from gateway.queue_plan import Plan, QueuePlan
 from gateway.queues import Queues, Told
-from gateway.waiting import PlainForecast
+from gateway.waiting import Forecast, PlainForecast
 
 DAY = "2026-11-25"  # a Wednesday
 MIDNIGHT_S = 1_795_564_800.0  # its beginning, UTC
@@ -35,6 +36,7 @@ class Hall:
         self.wall_err_s: float | None = 0.0 if wall else None
         self.kept: dict[str, object] = {}
         self.keeps: list[str] = []
+        self.forecast: Callable[[Mapping[str, object], Callable[[str, object], None]], Forecast] = PlainForecast
         self.records: list[Any] = []
         self.alarms: dict[str, Any] = {}
         self.test = False
@@ -57,7 +59,7 @@ class Hall:
 
     def start(self) -> None:
         clock = HallClock(self.label, "UTC", self.kept, self.keep)
-        forecast = PlainForecast(self.kept, self.keep)
+        forecast = self.forecast(self.kept, self.keep)
         self.queues = Queues(self.plan, clock, forecast, 90, self.kept, self.keep, self.mono_s)
 
     def reboot(self, off_s: float = 60.0, wall_err_s: float | None = 0.0) -> None:

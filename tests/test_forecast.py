@@ -14,6 +14,7 @@ from models.queues.features import NAMES
 from models.queues.margins import Margins
 from models.queues.predictor import Forecast, Predictor
 from models.session import ModelError
+from tests import hall_rig
 
 PEOPLE, NUMBER = NAMES.index("people"), NAMES.index("number")
 
@@ -175,6 +176,41 @@ def test_the_shipped_model_answers_a_hall_it_has_never_seen() -> None:
     for found in (few, many):
         assert 0 <= found.low_s <= found.wait_s <= found.high_s
     assert 60 < few.wait_s < many.wait_s
+
+
+def test_a_halls_tickets_become_what_the_model_is_asked_and_what_it_learns_from() -> None:
+    """Through the gateway's queues: two days of events, a restart between them, and nothing else is told to anybody."""
+    model = Fixed(7.0)
+    rig = hall_rig.Hall()
+    rig.forecast = lambda kept, keep: TrainedForecast(PlainForecast(kept, keep), model, kept, keep)
+    rig.start()
+    for number in range(1, 30):
+        rig.say("issued", f"A{number}")
+        rig.go(300)
+        rig.say("called", f"A{number}", "1")
+        rig.go(120)
+        rig.say("served", f"A{number}", "1")
+    assert rig.state["services"]["A"]["predicted"]["wait_s"] != 420  # it knows ten waits, but a window is idle
+    rig.at(24 + 9.1)
+    rig.say("opened", window="1", day="2026-11-26")
+    for number in range(1, 4):
+        rig.say("issued", f"A{number}", day="2026-11-26")
+    rig.go(600)
+    assert len(rig.kept["waits:days:A"]) == 1
+    rig.start()
+    rig.say("called", "A1", "1", day="2026-11-26")
+    rig.go(120)
+    assert rig.state["services"]["A"]["predicted"]["wait_s"] == pytest.approx(420, abs=60)
+    asked = dict(zip(NAMES, model.inputs[-1], strict=True))
+    assert asked["people"] == pytest.approx(1.0986, abs=1e-3)  # two wait
+    assert asked["days_known"] > 0
+    assert asked["calls_usual"] < 0  # fewer called than on the first day until now
+    rig.say("issued", "A4", day="2026-11-26")
+    for ticket in ("A2", "A3", "A4"):
+        rig.say("called", ticket, "1", day="2026-11-26")
+        rig.go(120)
+    assert isinstance(house := rig.kept["waits:house"], dict)
+    assert house["waits"] == 1  # what A2 and A3 were told, the restart forgot
 
 
 def test_a_centre_without_queues_pays_for_no_model() -> None:

@@ -1,7 +1,8 @@
 """How good the forecast of waits is: `linli bench queues --data DIR`, DIR as models/queues/snapshots.py says.
 
 Each day is replayed in order of time. A forecast sees rows at or before its moment, and whole earlier days: those of
-the folder and those that ship with the model. Judged are the rows where every plain forecast is defined, as in the
+the folder and those that ship with the model. Margins learn from judged waits alone, when they have ended; whether a
+queue's day is judged at all is known at its end. Judged are the rows where every plain forecast is defined, as in the
 published table.
 """
 
