@@ -12,7 +12,7 @@ from gateway.report_figures import CentreMonth
 from gateway.report_parts import cause, doubts, hours, moment, period, share, with_who
 from gateway.words import LANGUAGES, REPORT_WORDS, Words
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA = tuple("=+-@\t\r\n＝＋－＠")  # a spreadsheet in a Chinese locale takes the wide ones, too
 
 
 def proof(each: CentreMonth) -> str:
@@ -154,5 +154,7 @@ def _csv(heads: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
     writer = csv.writer(out)
     writer.writerow(heads)
     for row in rows:
-        writer.writerow([f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell for cell in row])
+        writer.writerow(
+            [f"'{cell}" if isinstance(cell, str) and cell.lstrip(" ").startswith(_FORMULA) else cell for cell in row]
+        )
     return "\ufeff" + out.getvalue()

@@ -86,6 +86,7 @@ class Lines:
         """A new day begins."""
         for service in self._lines:
             self.clear(service)
+        self._told.clear()  # also of those who were served and of whom nobody ever heard a call
 
     # -- what is known -----------------------------------------------------------------------------------------------
 

@@ -16,7 +16,6 @@ KEEP = "reaction:"
 ENERGISE = {"on": True, "close": True, "off": False, "open": False}
 UNDOES_ITSELF = ("on", "off")  # unless the site file says otherwise
 _DAY_S = 86_400.0
-_TIMES_MAX = 1000
 
 
 class Plan(NamedTuple):
@@ -74,7 +73,7 @@ class _Waits(msgspec.Struct, array_like=True, frozen=True):
 class Kept(msgspec.Struct):
     """What of a reaction survives a restart.
 
-    occurrence: of its alarm, the last one that was decided. acted: in the last day.
+    occurrence: of its alarm, the last one that was decided. acted: in the last day, where there is a limit to it.
     """
 
     occurrence: int = 0
@@ -153,14 +152,15 @@ class Reactions:
     def _come_into_force(self, reaction: _Reaction, now_s: float) -> list[Record]:
         kept, plan = reaction.kept, reaction.plan
         kept.occurrence, kept.waits = reaction.occurrence, None
-        kept.acted = [acted for acted in kept.acted if now_s - acted.mono_s < _DAY_S][-_TIMES_MAX:]
+        kept.acted = [acted for acted in kept.acted if plan.per_day and now_s - acted.mono_s < _DAY_S]
         if not kept.in_force:
             if plan.per_day is not None and len(kept.acted) >= plan.per_day:
                 self._save(reaction)
                 return self._tell_held(reaction, "per-day", now_s)
-            label = self._label()
-            wall_s = None if label.wall is None else label.wall + now_s - label.mono
-            kept.acted.append(_Acted(label.boot, now_s, wall_s))
+            if plan.per_day is not None:  # else nobody ever asks, and the row is written at each deed
+                label = self._label()
+                wall_s = None if label.wall is None else label.wall + now_s - label.mono
+                kept.acted.append(_Acted(label.boot, now_s, wall_s))
             kept.in_force = True
         self._save(reaction)
         return []

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from gateway.home import DATABASE
 from gateway.month import Month, MonthError, month_of
-from gateway.report_facts import Centre, FactsError, of_box, of_city
+from gateway.report_facts import Centre, FactsError, of_box, of_city, strange
 from gateway.report_figures import CentreMonth, of_month
 from gateway.report_page import report
 
@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
     """0: written. 1: nothing to report from. 2: wrong use."""
     try:
         rough = month_of(args.month, "UTC", "")
-        found = [of_month(centre, args.month) for centre in _centres(args, rough)]
+        found = [_of_month(centre, args.month) for centre in _centres(args, rough)]
         if not found:
             raise FactsError(f"{args.db}: found no gateway in the ledger, expected one; see --db")
         args.out.write_text(report(args.month, found), encoding="utf-8")
@@ -43,6 +43,14 @@ def run(args: argparse.Namespace) -> int:
         return _say(f"{args.out}: found {error.strerror}, expected a file that can be written; see --out", WRONG_USE)
     print(f"{args.out}: {args.month}, {_summary(found)}")
     return GOOD
+
+
+def _of_month(centre: Centre, month: str) -> CentreMonth:
+    """A ledger takes what a gateway says, whatever that is. Raises FactsError."""
+    try:
+        return of_month(centre, month)
+    except (LookupError, TypeError, ValueError, AssertionError) as error:
+        raise strange(centre.gateway, error) from None
 
 
 def _say(what: str, code: int) -> int:

@@ -31,6 +31,15 @@ class FactsError(Exception):
     """A file that holds no facts: found, expected, what to do."""
 
 
+def strange(gateway: str, error: Exception) -> FactsError:
+    """A dictionary or a record that no gateway of this contract sends."""
+    found = f"{type(error).__name__} {error}"
+    return FactsError(
+        f"{gateway}: found a dictionary or record that cannot be read ({found}), expected those of the contract; "
+        "see what it sent, or report the others by --gateway"
+    )
+
+
 class Fact(NamedTuple):
     """One record. kind: "ticket.issued". boot: (epoch, boot number), mono_s: on its clock. wall_s: UTC or None.
 
@@ -163,11 +172,14 @@ def of_city(ledger: Path, gateways: list[str], from_s: float, to_s: float) -> It
         if db.execute("PRAGMA user_version").fetchone()[0] != _LEDGER:
             raise FactsError(f"{ledger}: found another kind of database, expected a ledger of version {_LEDGER}")
         known = dict(db.execute("SELECT gateway, meta FROM gateways ORDER BY gateway"))
-        if strange := [name for name in gateways if name not in known]:
-            raise FactsError(f"found gateway {strange[0]!r}, expected one of {', '.join(known)}; see --gateway")
+        if unknown := [name for name in gateways if name not in known]:
+            raise FactsError(f"found gateway {unknown[0]!r}, expected one of {', '.join(known)}; see --gateway")
         for gateway in gateways or known:
             meta = known[gateway]  # None: it has not come, so nobody knows names, hours and time zone
-            about: Json = {"name": gateway} if meta is None else names(_json(meta))
+            try:
+                about: Json = {"name": gateway} if meta is None else names(_json(meta))
+            except (LookupError, TypeError, ValueError, AttributeError) as error:
+                raise strange(gateway, error) from None
             yield _of_ledger(db, gateway, about, (from_s - BEFORE_S, to_s + AFTER_S))
     finally:
         db.close()

@@ -196,14 +196,19 @@ def _kept(tickets: list[_Ticket], within_min: float) -> float | None:
 
 
 def _ratings(facts: Iterable[Fact]) -> Ratings:
+    """One visit gives one grade, the first."""
     counts = dict.fromkeys((5, 4, 3, 2, 1), 0)
+    graded: set[object] = set()
     asked = 0
     for fact in facts:
-        if fact.kind == "ticket.rated" and not fact.test:
-            asked += 1
-            grade = fact.data["value"]
-            if isinstance(grade, int) and grade in counts:
-                counts[grade] += 1
+        ticket = fact.data.get("ticket")
+        if fact.kind != "ticket.rated" or fact.test or ticket in graded:
+            continue
+        asked += 1
+        grade = fact.data["value"]
+        if isinstance(grade, int) and grade in counts:
+            counts[grade] += 1
+            graded |= {ticket} - {None}
     return Ratings(counts, asked)
 
 

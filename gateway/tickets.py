@@ -238,7 +238,7 @@ class Tickets:
         window, ticket = data.get("window"), data.get("ticket")
         if not isinstance(window, str) or not isinstance(ticket, str):
             return
-        if kind == "ticket.served":
+        if kind == "ticket.served" and (window in self._served or len(self._served) < RANGES_MAX):
             self._served[window] = (ticket, mono_s)
         if kind in ("ticket.called", "ticket.serving") and self._at.get(window) != ticket:
             if window not in self._at and len(self._at) >= RANGES_MAX:

@@ -357,3 +357,15 @@ def test_what_the_site_file_does_not_know_is_in_no_figure_and_harms_nothing():
     hall.start()
     hall.at(9.6)
     assert not [key for key in hall.kept if key.startswith("hall:visit:")]
+
+
+def test_nothing_is_remembered_of_tickets_that_were_served_without_a_call():
+    hall = Hall()
+    for n in range(1, 9):
+        hall.say("issued", f"A{n}")
+        hall.say("called", f"A{n}", "1")
+        hall.say("issued", f"B{n}")
+        hall.say("served", f"B{n}", "1")
+    hall.at(24 + 9)
+    hall.say("issued", "A1", day="2026-11-26")
+    assert set(hall.queues._lines._told) == {"hall/2026-11-26/A/1/1"}

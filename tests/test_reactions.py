@@ -321,3 +321,21 @@ def test_a_pin_that_refuses_at_the_start_is_driven_as_soon_as_it_can_be(house):
     house.pins["valve"].broken = False
     house.later(2)
     assert house.pins["valve"].on
+
+
+def test_what_is_kept_of_a_reaction_without_a_limit_does_not_grow_with_its_deeds(house):
+    for _ in range(8):
+        wet(house)
+        house.later(1)
+        wet(house, False)
+        house.later(121)
+    assert house.committed["reaction:light"] == {"occurrence": 8, "in_force": False, "acted": [], "waits": None}
+
+
+def test_a_hand_does_not_outlive_a_power_supply_that_flutters_for_hours(house):
+    house.deeds.override("valve", "close", 60, "desk", house.now_s)
+    house.commit()
+    for _ in range(10):
+        house.reboot(60.0, knows_time=False)
+        house.later(300)
+    assert house.deeds.hands() == {} and not house.pins["valve"].on

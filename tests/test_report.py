@@ -11,6 +11,7 @@ import pytest
 
 from gateway import cli
 from gateway.facility_figures import timeline
+from gateway.facility_page import tables
 from gateway.month import MonthError, month_of
 from gateway.report_facts import Centre, Fact, of_box, of_city
 from gateway.report_figures import of_month
@@ -185,6 +186,38 @@ def test_a_gateway_whose_dictionary_has_not_come_is_in_the_report_all_the_same(t
     assert "found gateway 'other', expected one of demo-centre-a" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "meta",
+    [
+        b"[]",
+        b'{"tz":"Nowhere/Land"}',
+        b'{"tz":"../../etc/passwd"}',
+        b'{"open":"always","facilities":{"lift":{}}}',
+        b'{"sensors":{"a":1}}',
+    ],
+)
+def test_a_dictionary_that_cannot_be_read_is_named_and_the_others_can_be_reported(told, tmp_path, capsys, meta):
+    ledger, out = tmp_path / "city.db", tmp_path / "city.html"
+    with sqlite3.connect(told.ledger) as db:
+        db.execute("VACUUM INTO ?", (str(ledger),))
+    with sqlite3.connect(ledger) as db:
+        db.execute("INSERT INTO gateways (gateway, heard, meta) VALUES ('strange', 0, ?)", (meta,))
+    asked = ["report", "--db", str(ledger), "--month", MONTH, "--out", str(out)]
+    assert cli.main(asked) == 1
+    assert "strange: found a dictionary or record that cannot be read" in capsys.readouterr().err
+    assert cli.main([*asked, "--gateway", "demo-centre-a"]) == 0
+
+
+def test_no_text_is_taken_for_a_formula():
+    texts = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\n=1", "  =1", "＝1+1", "＋1", "－1", "＠A1"]
+    log = [
+        fact("facility.tested", FROM_S + n, "lift", value="in-service", case=0, cause="", by=what, note="好")
+        for n, what in enumerate(texts)
+    ]
+    rows = csv.DictReader(tables(of_month(centre(*log), MONTH))["entries.csv"].removeprefix("\ufeff").splitlines(True))
+    assert [row["by"] for row in rows] == ["'" + what for what in texts]
+
+
 # -- small worlds ------------------------------------------------------------------------------------------------------
 
 
@@ -206,6 +239,15 @@ def test_fewer_than_five_ratings_are_not_shown_and_fewer_than_five_tickets_have_
     assert figures.waits[0].kept is None and figures.waits[0].half_s is None
     page = report(MONTH, [figures])
     assert "评价不足 5 条" in page and "very dissatisfied" not in page
+
+
+def test_a_pad_that_is_pressed_twice_gives_one_grade_as_on_the_box():
+    facts = [
+        fact("ticket.rated", FROM_S + n, value=5 - n % 2, ticket=f"hall/2026-11-01/A/1/{n // 2}") for n in range(12)
+    ]
+    facts += [fact("ticket.rated", FROM_S + 20 + n, value=2) for n in range(2)]
+    ratings = of_month(centre(*facts), MONTH).ratings
+    assert (ratings.asked, ratings.counts[5], ratings.counts[4], ratings.counts[2]) == (8, 6, 0, 2)
 
 
 def test_tickets_whose_calls_nobody_hears_have_an_unknown_wait_and_not_a_broken_promise():
