@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.bench import Table
-from models.generic.step import Channels
+from models.generic.step import THRESHOLD, Channels
 from models.nab import FILES, PROFILES, Corpus, Series, read
 
 PUBLISHED: list[tuple[str, tuple[float | None, ...]]] = [
@@ -35,9 +35,6 @@ PUBLISHED: list[tuple[str, tuple[float | None, ...]]] = [
 ]
 """NAB v1.1's scoreboard, over all 58 files."""
 
-THRESHOLD = 0.575
-"""Of models.generic, chosen on the 46 files of models/generic/card.md, for whoever scores other files with it."""
-
 WINDOW_ROWS, MOVES_ROWS = 6400, 100
 
 
@@ -51,9 +48,10 @@ def table(folder: Path) -> Table:
         *PUBLISHED,
         ("Windowed Gaussian, made anew here", _best(corpus, gaussian)),
         (f"generic, threshold {THRESHOLD} as shipped", _at(corpus, ours)),
-        ("generic, half chooses, half scored", halves(corpus, ours)),
         ("generic", best),
     ]
+    if len(corpus.files) > 1:
+        rows.insert(-1, ("generic, half chooses, half scored", halves(corpus, ours)))
     here = f"{len(corpus.files)} of {FILES} files with {corpus.windows} windows were scored"
     notes = [
         f"{here}: this is the whole corpus." if len(corpus.files) == FILES else

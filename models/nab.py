@@ -60,7 +60,11 @@ def read(folder: Path) -> list[Series]:
     """Every file below folder/data that the labels know, by name. Raises OSError, and ValueError with what is wrong."""
     labels = folder / "labels" / "combined_windows.json"
     found: list[Series] = []
-    for name, windows in sorted(json.loads(labels.read_text(encoding="utf-8")).items()):
+    try:
+        windows_of = json.loads(labels.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{labels} cannot be read: {error}. Expected the windows of each file as JSON.") from error
+    for name, windows in sorted(windows_of.items()):
         path = next((p for p in (folder / "data" / f"{name}.gz", folder / "data" / name) if p.is_file()), None)
         if path is not None:
             found.append(_series(name, path, windows))

@@ -64,7 +64,7 @@ def test_a_fault_is_found_and_named(
 
 def test_a_drift_leaves_the_range_that_is_remembered_within_a_day(found: dict[str, step.Scores]) -> None:
     day = slice(measure.BEGINS, measure.BEGINS + measure.DAY_ROWS)
-    assert (found["drift of 10 a day"].novel[day] >= bench_nab.THRESHOLD).any(axis=0).all()
+    assert (found["drift of 10 a day"].novel[day] >= step.THRESHOLD).any(axis=0).all()
 
 
 def test_before_a_fault_and_without_one_hardly_anything_rings(found: dict[str, step.Scores], calm: step.Scores) -> None:
@@ -84,7 +84,7 @@ def test_a_score_stands_while_the_value_is_far_out_and_not_for_a_single_spike(fo
 
 def test_a_sensor_that_never_moved_is_not_stuck_and_breaks_no_record() -> None:
     found = measure.run(np.tile([0.0, 21.3, 1e-7], (2000, 1)))
-    assert np.nanmax(found.novel) < bench_nab.THRESHOLD
+    assert np.nanmax(found.novel) < step.THRESHOLD
 
 
 def test_a_score_is_there_after_half_a_day_and_not_before(calm: step.Scores) -> None:
@@ -126,6 +126,16 @@ def test_sensors_beside_it_and_rows_that_nobody_measured_change_nothing(whole: n
     assert all(np.isnan(row.standing[0]) for row in found)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1.7e308])
+def test_a_value_that_no_sensor_says_is_a_row_that_nobody_measured(value: float) -> None:
+    channels = step.Channels(1)
+    for row in range(step.WARM_ROWS + 2):
+        channels.step([20.0 + row % 7], 0.0)
+    before = channels.state(0)
+    assert np.isnan(channels.step([value], 0.0).standing[0])
+    assert channels.state(0) == before
+
+
 def test_values_of_another_number_of_sensors_are_refused() -> None:
     with pytest.raises(ValueError, match=r"values of shape \(2,\); expected \(3,\)"):
         step.Channels(3).step([1.0, 2.0], 0.0)
@@ -145,7 +155,13 @@ def test_what_is_remembered_survives_a_restart_as_json(whole: np.ndarray, calm: 
 
 
 @pytest.mark.parametrize(
-    ("kept", "message"), [([1.0], "of 1 numbers"), (["x"] * step.STATE, "cannot be read"), ([[]], "cannot be read")]
+    ("kept", "message"),
+    [
+        ([1.0], "of 1 numbers"),
+        (["x"] * step.STATE, "cannot be read"),
+        ([[]], "cannot be read"),
+        ([None] * step.STATE, "where a number belongs"),
+    ],
 )
 def test_kept_state_of_another_form_is_refused(kept: list[object], message: str) -> None:
     channels = step.Channels(1)
@@ -165,7 +181,7 @@ def test_the_manifest_vouches_for_the_code_and_the_figures() -> None:
         assert hashlib.sha256((GENERIC / name).read_bytes()).hexdigest() == digest, f"{name}: measure again"
     assert (manifest["name"], manifest["version"]) == (measure.NAME, measure.VERSION)
     assert manifest["features"] == list(step.FEATURES)
-    assert manifest["threshold"] == bench_nab.THRESHOLD
+    assert manifest["threshold"] == step.THRESHOLD
     assert (manifest["row_s"], manifest["warm_rows"], manifest["state"]) == (step.ROW_S, step.WARM_ROWS, step.STATE)
 
 

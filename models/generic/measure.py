@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.bench_nab import THRESHOLD, halves, scores
+from models.bench_nab import halves, scores
 from models.data import data_dir
 from models.generic import step
 from models.nab import PROFILES, Corpus, read
 
 HERE = Path(__file__).parent
 NAME, VERSION = "generic", "1.0.0"
-ALARMS = (THRESHOLD, 0.7, 0.9)
+ALARMS = (step.THRESHOLD, 0.7, 0.9)
 MONTH_S = 30 * 86_400
 
 DAY_ROWS = 86_400 // step.ROW_S
@@ -98,7 +98,7 @@ def on_nab() -> dict[str, Any]:
         "months": round(scored_s / MONTH_S, 1),
         "best": {name: round(score, 2) for name, (score, _) in best.items()},
         "best_threshold": {name: round(threshold, 4) for name, (_, threshold) in best.items()},
-        "shipped": {name: round(corpus.at(ours, THRESHOLD, weights), 2) for name, weights in PROFILES.items()},
+        "shipped": {name: round(corpus.at(ours, step.THRESHOLD, weights), 2) for name, weights in PROFILES.items()},
         "halves": dict(zip(PROFILES, (round(score, 2) for score in halves(corpus, ours)), strict=True)),
         "alarms": {str(threshold): _alarms(corpus, ours, threshold) for threshold in ALARMS},
         "nudged": {name: [_nudged(corpus, name, times) for times in (0.5, 2.0)] for name in NUDGED},
@@ -139,7 +139,7 @@ def tables(figures: dict[str, Any]) -> str:
     """The card's tables."""
     nab, made = figures["nab"], figures["simulated"]
     lines = ["| NAB | standard | low FP | low FN |", "|---|---|---|---|"]
-    for name, what in (("best", "one threshold, chosen on the same files"), ("shipped", f"threshold {THRESHOLD}"),
+    for name, what in (("best", "one threshold, chosen on the same files"), ("shipped", f"threshold {step.THRESHOLD}"),
                        ("halves", "threshold chosen on one half, the other scored")):  # fmt: skip
         lines.append(f"| {what} | " + " | ".join(f"{nab[name][profile]:.2f}" for profile in PROFILES) + " |")
     lines += ["", "| threshold | " + " | ".join(str(t) for t in ALARMS) + " |", "|---|" + "---|" * len(ALARMS)]
@@ -173,7 +173,7 @@ def main() -> None:
     (HERE / "manifest.toml").write_text(
         "# Written by models/generic/measure.py.\n"
         f'name = "{NAME}"\nversion = "{VERSION}"\nrow_s = {step.ROW_S}\nwarm_rows = {step.WARM_ROWS}\n'
-        f"state = {step.STATE}\nthreshold = {THRESHOLD}\nfeatures = [\n"
+        f"state = {step.STATE}\nthreshold = {step.THRESHOLD}\nfeatures = [\n"
         + "".join(f'    "{name}",\n' for name in step.FEATURES)
         + "]\n\n[sha256]\n"
         + "".join(f'"{name}" = "{digest}"\n' for name, digest in hashes.items())

@@ -46,6 +46,11 @@ STUCK = 1.0
 STEEP = 3.0
 """score = r**3 / (r**3 + 1), r: how many times the record. 0.5: as far as ever. 0.9: 2.1 times as far."""
 
+THRESHOLD = 0.575
+"""Where NAB's costs are balanced best, on the files of card.md. For people it is too low; the card says why."""
+VALUE_MAX = 1e100
+"""No sensor says more; what does is taken for a row that nobody measured."""
+
 FEATURES = (
     "above_usual", "below_usual", "above_half_hour", "below_half_hour", "long_above_half_hours",
     "long_below_half_hours", "above_weeks", "below_weeks", "stuck",
@@ -86,7 +91,7 @@ class Channels:
     def step(self, values: ArrayLike, day: ArrayLike) -> Scores:
         """The next row of each sensor.
 
-        values: float (n,), any unit; NaN or infinite: nobody measured, nothing is learnt.
+        values: float (n,), any unit; NaN, infinite or above VALUE_MAX: nobody measured, nothing is learnt.
         day: share of the day that is over, 0 to below 1, one for all or (n,); of any clock that keeps the day's length.
         """
         value = np.asarray(values, np.float64)
@@ -94,7 +99,7 @@ class Channels:
         if value.shape != (count,):
             raise ValueError(f"values of shape {value.shape}; expected ({count},), one for each sensor")
         part = (np.broadcast_to(np.asarray(day, np.float64), (count,)) * PARTS).astype(np.intp) % PARTS
-        known = np.isfinite(value)
+        known = np.abs(value) <= VALUE_MAX  # which no NaN is
         if known.all():
             return Scores(*_step(self._state, value, part))
         of_known = self._state[:, known]
@@ -117,6 +122,8 @@ class Channels:
             raise ValueError(f"kept state cannot be read: {error}; expected {STATE} numbers") from error
         if column.shape != (STATE,):
             raise ValueError(f"kept state of {len(column)} numbers; expected {STATE}: it is of another version")
+        if not np.isfinite(column[:_RECENT]).all():
+            raise ValueError(f"kept state has {column[~np.isfinite(column)][0]} where a number belongs")
         self._state[:, sensor] = column
 
 
