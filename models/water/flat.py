@@ -8,6 +8,7 @@ dishwasher's row is litres, spread evenly from its start to its end; a washing m
 from __future__ import annotations
 
 import gzip
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -66,10 +67,25 @@ def seconds(folder: Path, first_s: int, end_s: int) -> tuple[NDArray[np.float32]
         if name in TAPS:
             known &= _measured(rows[:, 0], first_s, len(known))
     for name in USES:
-        for start_s, litres, stop_s in _rows(folder, name):
-            a, b = np.clip([start_s - first_s, stop_s - first_s], 0, len(flow)).astype(int)
-            flow[a:b] += litres * LITRE / (stop_s - start_s)
+        _add_uses(flow, _rows(folder, name), first_s)
     return flow, known
+
+
+def each_fixture(
+    folder: Path, first_s: int, end_s: int
+) -> Iterator[tuple[str, NDArray[np.float32], NDArray[np.bool_]]]:
+    """(name, flow, known) of each fixture alone, as seconds() has them of all. What rests between uses and says nothing
+    then (a machine, a cistern) counts as measured when the taps are.
+    """
+    taps = {name: _rows(folder, name) for name in TAPS}
+    measured = {name: _measured(rows[:, 0], first_s, (end_s - first_s) // 60) for name, rows in taps.items()}
+    for name in (*TAPS, MACHINE, *USES):
+        flow = np.zeros(end_s - first_s, np.float32)
+        if name in USES:
+            _add_uses(flow, _rows(folder, name), first_s)
+        else:
+            _add_tap(flow, _rows(folder, name), first_s)
+        yield name, flow, measured.get(name, np.logical_and.reduce(list(measured.values())))
 
 
 def _rows(folder: Path, name: str) -> NDArray[np.float64]:
@@ -83,6 +99,12 @@ def _add_tap(flow: NDArray[np.float32], rows: NDArray[np.float64], first_s: int)
     for k in range(HOLD_S):
         here = (held_s > k) & (at + k >= 0) & (at + k < len(flow))
         np.add.at(flow, at[here] + k, (rows[here, 1] * ML).astype(np.float32))
+
+
+def _add_uses(flow: NDArray[np.float32], rows: NDArray[np.float64], first_s: int) -> None:
+    for start_s, litres, stop_s in rows:
+        a, b = np.clip([start_s - first_s, stop_s - first_s], 0, len(flow)).astype(int)
+        flow[a:b] += litres * LITRE / (stop_s - start_s)
 
 
 def _measured(at_s: NDArray[np.float64], first_s: int, minutes_n: int) -> NDArray[np.bool_]:

@@ -180,6 +180,11 @@ def _scores(session: Session) -> measure.Scores:
     return lambda windows: session.score(features.features(windows))
 
 
+def scores_of(folder: Path) -> measure.Scores:
+    """The model of a folder, as measure.py asks it."""
+    return _scores(Session(folder / "model.onnx", len(features.NAMES), OUTPUT))
+
+
 def table(result: dict[str, Any]) -> str:
     """The figures as card.md shows them: false alarms; per band of leaks the share found, median (p90) minutes."""
     bands = [f"{low}-{high} ml/s" for low, high in measure.BANDS_ML_S]
