@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from gateway.tally import Tally
 from gateway.tickets import UNSURE_DAY
 from gateway.visits import Visit
 
@@ -21,19 +22,24 @@ _BOOKS = 2
 
 
 class Book:
-    """One day. by_service: in the order they were first heard of. changed: services with news since they were told."""
+    """One day. changed: services with news since they were told. stale: visits to be counted anew in their tally."""
 
     def __init__(self, day: str) -> None:
         self.day = day
         self.visits: dict[str, Visit] = {}
-        self.by_service: dict[str, list[Visit]] = {}
+        self.tallies: dict[str, Tally] = {}
+        self.stale: dict[str, Visit] = {}
         self.changed: set[str] = set()
         self.over: dict[str, bool] = {}  # as it was told last
         self.beyond = 0
 
     def add(self, ticket: str, visit: Visit) -> None:
         self.visits[ticket] = visit
-        self.by_service.setdefault(visit.service, []).append(visit)
+        self.stale[ticket] = visit
+
+    def services(self) -> Set[str]:
+        """Those that somebody drew a ticket for."""
+        return self.tallies.keys() | {visit.service for visit in self.stale.values()}
 
 
 class Found(NamedTuple):
@@ -65,7 +71,7 @@ class Books:
             else:
                 keep(key, None)
         for book in self._books.values():
-            book.changed |= book.by_service.keys()  # what was told of it, nobody here remembers
+            book.changed |= book.services()  # what was told of it, nobody here remembers
 
     def __iter__(self) -> Iterator[Book]:
         """The oldest first."""
@@ -98,6 +104,7 @@ class Books:
 
     def keep(self, ticket: str, visit: Visit) -> None:
         self._keep(KEEP + ticket, visit)
+        self._books[day_of(ticket)].stale[ticket] = visit
 
     def surplus(self, today: str | None) -> list[Book]:
         """Days that are held no longer, and those that have not come: a clock was wrong. `drop` them once told."""

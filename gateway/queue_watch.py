@@ -8,11 +8,12 @@ from collections import deque
 from collections.abc import Callable, Iterable
 
 from gateway.contract import Json
-from gateway.figures import N_LEAST, wait_of
+from gateway.figures import N_LEAST
 from gateway.hall_clock import HallClock
 from gateway.lines import Hours, Lines
 from gateway.queue_plan import Plan
 from gateway.stands import Stands
+from gateway.tally import wait_of
 from gateway.visits import CANCELLED, NO_SHOW, Visit
 
 RECENT_S = 3600.0

@@ -5,19 +5,20 @@ durations are monotonic; what lies across a reboot goes by the wall clock and is
 """
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from drivers.reading import Event
 from gateway.books import Book, Books, Found, day_of
 from gateway.contract import Json, Record
-from gateway.figures import figures, rate, service_of, sorts, wait_of
+from gateway.figures import figures, rate, sorts
 from gateway.hall_clock import HallClock
 from gateway.lines import Hours, Lines
 from gateway.queue_plan import Plan
 from gateway.queue_watch import Watch
 from gateway.ratings import BAD_MAX, Ratings
 from gateway.stands import Stands
+from gateway.tally import Tally, service_of, wait_of
 from gateway.tickets import UNSURE_DAY
 from gateway.visits import CALLED, CANCELLED, SERVED, SORTS, WAITING, Visit
 from gateway.waiting import Forecast
@@ -135,7 +136,7 @@ class Queues:
         self._stands.hear(window, day, kind, self._clock.at(at_s), "")
         for book in self._books:
             if book.day == day:
-                book.changed |= book.by_service.keys() & set(self._plan.serves.get(window, ()))
+                book.changed |= book.services() & set(self._plan.serves.get(window, ()))
 
     def _at_window(self, book: Book, window: str, kind: str, at_s: float, ticket: str) -> None:
         moment = self._clock.at(at_s)
@@ -180,7 +181,8 @@ class Queues:
         self._look_s = now_s + LOOK_EVERY_S
         if self._clock.look():  # what could not be measured can be now
             for book in self._books:
-                book.changed |= book.by_service.keys()
+                book.changed |= book.services()
+                book.stale |= {ticket: visit for ticket, visit in book.visits.items() if visit.is_across}
         records = self._close(now_s)
         if now_s >= self._figures_s:
             self._figures_s = now_s + FIGURES_EVERY_S
@@ -199,7 +201,7 @@ class Queues:
         records: list[Record] = []
         for book in self._books:
             over = False
-            for service in book.by_service:
+            for service in book.services():
                 if book.over.get(service) or not self._is_over(service, now_s, book):
                     continue
                 book.over[service] = over = True
@@ -230,28 +232,33 @@ class Queues:
         """service: "" for the whole queue."""
         queue = self._plan.queues[name]
         services = [service] if service else list(queue.services)
-        visits = [visit for one in services for visit in book.by_service.get(one, ())]
-        over = {one: self._is_over(one, now_s, book) for one in self._lines_of(visits, services)}
-        found = figures(visits, queue.within_s, over.__getitem__, self._clock.between)
+        tallies = self._tallies(book, services)
+        lines = {line for tally in tallies for line in tally.never}.union(services)
+        over = {line: self._is_over(line, now_s, book) for line in lines}
+        found = figures(tallies, over.__getitem__)
         data: Json = {
             "value": found["share"], "queue": name, "day": book.day or UNSURE_DAY, "within_s": queue.within_s,
             "closed": all(over[one] for one in services),
         }  # fmt: skip
         data |= {"service": service} if service else {}
-        data |= found | {"sorts": sorts(visits, self._clock.between)}
+        data |= found | {"sorts": sorts(tallies)}
         if not service:
-            served: dict[str, int] = {}
-            for visit in visits:
-                if visit.window:
-                    served[visit.window] = served.get(visit.window, 0) + (visit.state == SERVED)
+            served = {window: 0 for tally in tallies for window, n in tally.windows.items() if n}
+            for window in served:
+                served[window] = sum(tally.served[window] for tally in tallies)
             data["windows"] = self._stands.told(book.day, served)
             data["ratings"] = self._ratings.told(self._windows(name), book.day)
         return data
 
-    @staticmethod
-    def _lines_of(visits: list[Visit], services: list[str]) -> set[str]:
-        """And the lines they were transferred to."""
-        return {visit.line for visit in visits} | set(services)
+    def _tallies(self, book: Book, services: Iterable[str]) -> list[Tally]:
+        """Of the services that have one, with all that was heard until now."""
+        for ticket, visit in book.stale.items():
+            if visit.service not in book.tallies:
+                within_s = self._plan.queues[self._plan.queue_of(visit.service)].within_s
+                book.tallies[visit.service] = Tally(within_s, self._clock.between)
+            book.tallies[visit.service].count(ticket, visit)
+        book.stale.clear()
+        return [book.tallies[service] for service in services if service in book.tallies]
 
     def _is_over(self, service: str, now_s: float, book: Book | None = None) -> bool:
         book = book or self._books.today
@@ -314,7 +321,9 @@ class Queues:
     # -- the start ---------------------------------------------------------------------------------------------------
 
     def _restore(self, now_s: float) -> None:
-        """The lines as they stood, as far as the time between is known."""
+        """The figures, and the lines as they stood, as far as the time between is known."""
+        for each in self._books:
+            self._tallies(each, ())
         book = self._books.today
         if book is None:
             return

@@ -10,8 +10,8 @@ import msgspec
 
 from gateway.books import surplus_days
 from gateway.contract import Json
-from gateway.figures import Between
 from gateway.hall_clock import BootTime, HallClock
+from gateway.tally import Between
 
 KEEP = "hall:window:"
 DAYS = 3  # one more than tickets are held for: a window opens before the first ticket of its day

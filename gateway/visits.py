@@ -53,6 +53,12 @@ class Visit(msgspec.Struct, array_like=True):
                 self.state, self.ended, self.inferred = kind, moment, False
                 self.window = window or self.window
 
+    @property
+    def is_across(self) -> bool:
+        """Whether a reboot lies in it: what it took depends on what is known of the wall."""
+        moments = (self.issued, self.called, self.at, self.serving, self.ended)
+        return len({moment.boot for moment in moments if moment}) > 1
+
     def next_called(self, moment: BootTime) -> None:
         """Its window called somebody else, and nobody has said what became of it."""
         self.state, self.ended, self.inferred = SERVED, moment, True

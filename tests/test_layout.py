@@ -57,7 +57,8 @@ GATEWAY_ORDER = (
     "alarm_runs", "moment", "deeds", "durable",
     "detector", "health", "control", "local", "button", "meters", "modbus_port", "listen_port", "ports",
     "night_water", "upkeep", "exercise", "switches", "reactions", "proofs", "modes", "until",
-    "queues", "queue_watch", "queue_plan", "lines", "stands", "books", "ratings", "figures", "visits", "tickets",
+    "queues", "queue_watch", "queue_plan", "lines", "stands", "books", "ratings", "figures", "tally", "visits",
+    "tickets",
     "hall_clock", "forecast", "waiting",
     # to the city, and what keeps it
     "around", "uplink", "session", "commands", "wire", "courier", "link", "reader", "storage", "store", "confirming",

@@ -13,6 +13,7 @@ from gateway.contract import PACK_BYTES_MAX, event_records, pack_payload
 from gateway.packs import open_records
 from gateway.pending import Pending
 from gateway.queue_plan import Plan, QueuePlan
+from gateway.tally import Tally
 from tests.hall_rig import DAY, HOUR_S, PLAN, Hall, visit
 
 # -- one visit ---------------------------------------------------------------------------------------------------------
@@ -369,3 +370,18 @@ def test_nothing_is_remembered_of_tickets_that_were_served_without_a_call():
     hall.at(24 + 9)
     hall.say("issued", "A1", day="2026-11-26")
     assert set(hall.queues._lines._told) == {"hall/2026-11-26/A/1/1"}
+
+
+def test_a_look_at_a_full_day_costs_what_changed_and_not_what_the_day_holds(monkeypatch):
+    hall = Hall()
+    for n in range(1, 301):
+        hall.say("issued", f"A{n}")
+        hall.say("called", f"A{n}", "2")
+    counted: list[str] = []
+    count = Tally.count
+    monkeypatch.setattr(Tally, "count", lambda tally, *what: (counted.append(what[0]), count(tally, *what)))
+    assert hall.state["today"]["called"] == 300 and len(set(counted)) == 300
+    counted.clear()
+    hall.say("served", "A300", "2")
+    assert hall.state["today"]["served"] == 300 and len(counted) == 1
+    assert hall.queues.news(hall.mono_s)[0].data["served"] == 300 and len(counted) == 1
