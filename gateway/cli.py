@@ -43,7 +43,9 @@ COMMANDS = {
     "command": Command("simulator.command", "ask a gateway as the city does: sign, send, wait for the result"),
     "verify": Command("simulator.verify", "compare the simulator's truth with the city's ledger"),
     "bench": Command("simulator.bench", "measure the README's figures on this machine"),
-    "bench models": Command("models.bench", "the detectors on published tables (NAB, LeakDB), by their own protocols"),
+    "bench models": Command(
+        "models.bench", "the detectors on published tables (NAB, LeakDB, SKAB), by their protocols"
+    ),
     "bench queues": Command("models.queues.bench", "how good the forecast of waits is, on a folder of snapshots"),
     "kpi": Command("simulator.kpi_check", "the queues' figures against the truth, and estimates of a wait"),
     "soak": Command("simulator.soak", "the centre for an hour or a night; does anything grow?"),

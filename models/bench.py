@@ -33,6 +33,7 @@ class Table(NamedTuple):
 SETS = {  # name of the set: (the file that scores it, its folder below the data's)
     "leakdb": ("models.bench_leakdb", "leakdb-hanoi"),
     "nab": ("models.bench_nab", "nab"),
+    "skab": ("models.bench_skab", "skab"),
 }
 
 
