@@ -241,6 +241,16 @@ class Life:
         what = _TOLD[ACKNOWLEDGE] if kept.active else WENT
         return [*changes, Change(self.rule, what, came.state, prev, now_s, msgspec.structs.replace(kept))]
 
+    def again(self, mono_s: float, here: Here) -> list[Change]:
+        """The mode that it was born in is over, and it is still there: now it is in earnest."""
+        kept, prev = self.kept, self.kept.state
+        if not kept.active or prev == SHELVED:
+            return []
+        kept.unacknowledged = None  # nobody was called to it
+        self._annunciate(mono_s, here)
+        kept.state, kept.entered = UNACKNOWLEDGED, here.moment(mono_s)
+        return [Change(self.rule, CAME, UNACKNOWLEDGED, prev, mono_s, msgspec.structs.replace(kept))]
+
     def acknowledge(self, mono_s: float, here: Here, by: str) -> list[Change]:
         """Raises Refused."""
         self.rule.permit(ACKNOWLEDGE, by, self.rule.ways)

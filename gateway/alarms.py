@@ -273,6 +273,10 @@ class Alarms:
         """It is an occurrence of its own here, whatever number it had there. Raises KeyError for an unknown alarm."""
         return self._numbered(self._wake(name).came(came, now_s, self.here))
 
+    def again(self, name: str, now_s: float) -> list[Change]:
+        """A new occurrence of what still is there, because the mode that it came in is over."""
+        return self._numbered(self._alarms[name].life.again(now_s, self.here)) if name in self._alarms else []
+
     def tick(self, now_s: float) -> list[Change]:
         """Delays that have run out, sensors that went silent, shelves that end, steps of escalation."""
         changes: list[Change] = []

@@ -236,7 +236,7 @@ class Box:
         for alarm, cause in (*changes, *told.alarms):
             self._parts.pipeline.fault(alarm, cause)
         self._parts.night_water.tick(label, self._parts.pipeline.latest)
-        standing = self._parts.pipeline.standing()
+        standing = self._parts.pipeline.in_earnest()
         for alarm, cause in self._parts.facilities.tick(label, self._parts.pipeline.latest, standing):
             self._parts.pipeline.fault(alarm, cause)
 

@@ -78,9 +78,8 @@ class _Watch:
 
 
 class Facilities:
-    """standing: {alarm: state} of all that are not normal. silent: whether a sensor's own silence is an alarm.
-
-    testing: whether the box is in test mode. day: the local date of a wall. tell: takes each record of the log.
+    """standing: {alarm: state} of all that are not normal, without tests. silent: whether a sensor's own silence is an
+    alarm. testing: whether the box is in test mode. day: the local date of a wall. tell: takes each record of the log.
     """
 
     def __init__(

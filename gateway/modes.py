@@ -49,6 +49,7 @@ class Modes:
         self._label = label
         self._keep = keep
         self._modes: dict[str, Mode] = {}
+        self._has_ended = True  # since `outlived` was asked
         self._born: dict[str, tuple[int, list[str]]] = {}  # the last occurrence of an alarm, and its marks
         for key, value in kept.items():
             sort, _, name = key.partition(":")
@@ -87,6 +88,7 @@ class Modes:
         if mode is None:
             return []
         self._keep(mode.key, None)
+        self._has_ended = True
         data: Json = {"value": name, "place": place, "by": by, "alarms": mode.alarms}
         return [Record("mode.ended", name, self._label().mono, data)]
 
@@ -116,7 +118,7 @@ class Modes:
         return not mode.place or (bool(whats) and all(_covers(mode.place, what) for what in whats))
 
     def marks(self, alarm: str, occurrence: int) -> list[str]:
-        """The modes that this occurrence was born in: they are its to the very end."""
+        """The modes that this occurrence was born in: they are its to the very end, which a mode's end may be."""
         was = self._born.get(alarm, (0, []))
         if occurrence > was[0]:
             was = self._born[alarm] = (occurrence, self.held(alarm))
@@ -126,6 +128,13 @@ class Modes:
                     mode.alarms += 1
                     self._save(mode)
         return was[1] if was[0] == occurrence else []
+
+    def outlived(self) -> list[str]:
+        """Alarms whose last occurrence was born in a mode that is over; once each time that one ends."""
+        if not self._has_ended:
+            return []
+        self._has_ended = False
+        return [alarm for alarm, (_, marks) in self._born.items() if not set(marks) <= set(self.held(alarm))]
 
     def reach(self, place: str) -> tuple[list[str], list[str]]:
         """(alarms that maintenance of a place covers, those that it does not because they also look elsewhere)"""

@@ -168,6 +168,8 @@ class Pipeline:
         self._changed(self._alarms.tick(now_s), now_s)
         for alarm, cause in self.deeds.tick(now_s, self._sensors.latest):
             self._changed(self._alarms.fault(alarm, cause, now_s), now_s)
+        for alarm in self.deeds.modes.outlived():
+            self._changed(self._alarms.again(alarm, now_s), now_s)
         for counted, report in self._with_statistics:
             self._statistics(counted, report.over(now_s), now_s)
         if self._around.waiting:
@@ -262,6 +264,11 @@ class Pipeline:
 
     def standing(self) -> dict[str, str]:
         return self._alarms.standing()
+
+    def in_earnest(self) -> dict[str, str]:
+        """The same without those that were born in a test."""
+        marks, kept = self.deeds.modes.marks, self._alarms.kept
+        return {n: state for n, state in self.standing().items() if TEST not in marks(n, kept(n).occurrence)}
 
     def flooding(self) -> Json | None:
         """What is said of a flood of alarms; None while there is none."""

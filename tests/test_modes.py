@@ -38,14 +38,57 @@ def marks(house: House, alarm: str) -> list[tuple[str, bool, bool]]:
 def test_an_alarm_born_in_the_test_is_marked_to_the_very_end_and_the_next_one_is_not(house):
     begin(house, "test")
     house.say("gpio:18", True)
-    house.later(15 * 60 + 1)
-    house.say("gpio:18", False)
     house.later(1)
+    house.say("gpio:18", False)
+    house.later(15 * 60 + 1)
     house.pipeline.acknowledge("cord")
     house.say("gpio:18", True)
     house.later(1)
     states = [("unacknowledged", True), ("returned-unacknowledged", True), ("normal", True), ("unacknowledged", False)]
     assert [(state, test) for state, test, _ in marks(house, "cord")] == states
+
+
+@pytest.mark.parametrize("mode", ["test", "maintenance"])
+def test_a_real_leak_that_a_mode_hid_comes_in_earnest_when_the_mode_is_over(house, mode):
+    begin(house, mode, minutes=5)
+    house.say("gpio:17", True)
+    house.later(10)
+    house.pipeline.acknowledge("leak")
+    house.later(200)
+    house.kill()
+    house.later(95)
+    assert house.pins["strobe"].on, "what holds with the alarm goes on"
+    [first, acked, again] = [record["data"] for record in house.alarms if record["subject"] == "leak"]
+    assert first[mode] and acked[mode] and not again[mode] and not again["test"]
+    told = {key: again[key] for key in ("what", "prev", "state", "occurrence", "acknowledged")}
+    assert told == {
+        "what": "came", "prev": "acknowledged", "state": "unacknowledged", "occurrence": 2, "acknowledged": False,
+    }  # fmt: skip
+    house.later(181)
+    assert house.alarms[-1]["data"]["what"] == "escalated" and not house.alarms[-1]["data"][mode]
+    assert house.pins["valve"].on
+    house.kill()
+    house.later(5)
+    assert house.pipeline.standing()["leak"] == "unacknowledged"
+    came = [record for record in house.alarms if record["subject"] == "leak" and record["data"]["what"] == "came"]
+    assert [record["data"]["occurrence"] for record in came] == [1, 2], "a restart repeats nothing"
+
+
+def test_what_came_in_a_test_and_is_gone_or_shelved_at_its_end_does_not_come_again(house):
+    begin(house, "test", minutes=5)
+    house.say("gpio:17", True)
+    house.say("gpio:18", True)
+    house.later(10)
+    assert set(house.pipeline.standing()) == {"leak", "cord", "any"} and house.pipeline.in_earnest() == {}
+    house.say("gpio:18", False)
+    house.pipeline.shelve("leak", 1)
+    house.later(400)
+    assert [data[:2] for data in marks(house, "leak")] == [("unacknowledged", True), ("shelved", True)]
+    assert [data[0] for data in marks(house, "cord")] == ["unacknowledged", "returned-unacknowledged"]
+    house.pipeline.unshelve("leak")
+    house.later(1)
+    assert marks(house, "leak")[-1] == ("unacknowledged", False, False)
+    assert set(house.pipeline.in_earnest()) == {"leak", "any"}
 
 
 def test_an_alarm_that_stood_before_the_test_is_none_of_it(house):
