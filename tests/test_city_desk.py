@@ -1,6 +1,7 @@
 """What the city's commands do to a whole gateway, on a clock of its own: done, told, answered once it is durable."""
 
 import json
+import random
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -85,11 +86,11 @@ class Rig(CostRig):
     asked = 0
 
 
-@pytest.fixture
-def rig(tmp_path: Path) -> Iterator[Rig]:
-    (tmp_path / "site.toml").write_text(SITE.replace("[uplink]", "[uplink]\ngzip = false"))
-    (tmp_path / "city.pub").write_text(CITY.public.as_text())
-    made = Rig(tmp_path / "site.toml", tmp_path / "state")
+def wet(folder: Path, site: str = SITE) -> Iterator[Rig]:
+    """A gateway whose rope is wet and whose cord is pulled."""
+    (folder / "site.toml").write_text(site.replace("[uplink]", "[uplink]\ngzip = false"))
+    (folder / "city.pub").write_text(CITY.public.as_text())
+    made = Rig(folder / "site.toml", folder / "state")
     made.heard = {}
     with made:
         made.go(1.0)
@@ -100,6 +101,18 @@ def rig(tmp_path: Path) -> Iterator[Rig]:
         made.side.add(DATA, 2, 1e-5)
         made.go(3.0)
         yield made
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Iterator[Rig]:
+    yield from wet(tmp_path)
+
+
+@pytest.fixture
+def shut(tmp_path: Path) -> Iterator[Rig]:
+    """The leak has closed the valve, until somebody on the spot opens it."""
+    react = 'reaction.shut = { when = "alarm.leak active", do = "valve close", undo = "on-site" }\n\n[uplink]'
+    yield from wet(tmp_path, SITE.replace("[uplink]", react))
 
 
 def test_an_alarm_is_acknowledged_by_the_city_and_the_records_say_so(rig: Rig) -> None:
@@ -144,6 +157,15 @@ def test_an_output_is_held_and_let_go_and_a_mode_begins_and_ends(rig: Rig) -> No
     assert rig.operate("mode", mode="end")["data"]["modes"] == []
 
 
+def test_what_a_leak_has_shut_the_city_cannot_open(shut: Rig) -> None:
+    assert shut.box.state()["outputs"]["valve"] is True
+    for action in ("auto", "open"):
+        found = shut.operate("output", output="valve", action=action, minutes=5)
+        assert found["reason"] == "not-possible"
+        assert "which a reaction holds until somebody on the spot lets go of it" in found["why"]
+    assert shut.box.state()["outputs"]["valve"] is True
+
+
 def test_a_command_delivered_twice_is_done_once_and_answered_twice(rig: Rig) -> None:
     payload = signed(rig.body("output", {"output": "valve", "action": "close", "minutes": 5}))
     [first], [second] = rig.command(OPERATE, payload), rig.command(OPERATE, payload)
@@ -152,13 +174,55 @@ def test_a_command_delivered_twice_is_done_once_and_answered_twice(rig: Rig) -> 
     assert len(rig.events("output.asked")) == len(rig.events("command.done")) == 1
 
 
+def test_a_command_is_not_done_again_after_a_restart_and_nothing_of_it_is_in_a_snapshot(tmp_path: Path) -> None:
+    (tmp_path / "site.toml").write_text(SITE.replace("[uplink]", "[uplink]\ngzip = false"))
+    (tmp_path / "city.pub").write_text(CITY.public.as_text())
+    results = []
+    payload = b""
+    for _ in range(2):
+        made = Rig(tmp_path / "site.toml", tmp_path / "state")
+        made.heard = {}
+        with made:
+            made.go(2.0)
+            payload = payload or signed(made.body("mode", {"mode": "test", "minutes": 5}))
+            results += made.command(OPERATE, payload)
+            assert len(made.events("mode.began")) == 2 - len(results)
+            assert "request-000000" not in json.dumps(made.read("snapshot")) + json.dumps(made.heard["up/health"])
+    first, second = results
+    assert second.pop("again") is True
+    assert (second["status"], second["data"]) == (first["status"], first["data"])
+
+
+def test_whatever_is_sent_has_one_answer_or_is_counted_and_the_box_goes_on(rig: Rig) -> None:
+    """A good command with a few bytes changed, 300 times; seeded."""
+    dice, said = random.Random(11), []
+    uplink = rig.box._parts.uplink
+    answer = uplink.answer
+
+    def counted(result: bytes | None) -> None:
+        said.append(result)
+        answer(result)
+
+    uplink.answer = counted
+    for i in range(300):
+        payload = bytearray(signed(rig.body("acknowledge", {"alarm": "leak"}) | {"request_id": f"mutant-{i:06}"}))
+        for _ in range(dice.randint(1, 3)):
+            payload[dice.randrange(len(payload))] = dice.randrange(256)
+        results = rig.command(dice.choice((OPERATE, READ)), bytes(payload), 0.3)
+        assert len(said) == i + 1, payload
+        assert len(results) == (said[-1] is not None), payload
+    assert rig.operate("acknowledge", alarm="leak")["status"] == "done"
+
+
 def test_the_answer_waits_for_the_disk(rig: Rig) -> None:
     put, held = rig.storage.put, []
     rig.storage.put = held.append
-    payload = signed(rig.body("acknowledge", {"alarm": "leak"}))
-    assert rig.command(OPERATE, payload) == []
-    assert rig.box.state()["alarms"]["leak"] == "acknowledged"  # done at once, all the same
-    rig.storage.put = put
+    try:
+        answered = rig.command(OPERATE, signed(rig.body("acknowledge", {"alarm": "leak"})))
+        state = rig.box.state()["alarms"]["leak"]
+    finally:
+        rig.storage.put = put
+    assert (answered, state) == ([], "acknowledged")  # done at once, all the same
     for item in held:
         put(item)
     rig.go(1.0)
