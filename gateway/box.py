@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from drivers.reading import Said, Value
 from gateway import snapshot
 from gateway.clock import Wall
-from gateway.contract import STATE_BYTES_MAX, Json, Record, Topics, dictionary
+from gateway.contract import Json, Record, Topics, dictionary
 from gateway.durable import Durable
 from gateway.facilities import Facilities
 from gateway.listen_port import ListenPort
@@ -24,6 +24,7 @@ from gateway.pending import Pending, Work
 from gateway.pipeline import Pipeline
 from gateway.ports import Port
 from gateway.queues import Queues
+from gateway.retained import fitting
 from gateway.storage import Storage, Stored
 from gateway.store import Store
 from gateway.upkeep import Upkeep
@@ -252,9 +253,7 @@ class Box:
         if now_s >= self._due_s["state"] or changes != self._state_changes:
             self._state_changes = changes
             self._due_s["state"] = now_s + STATE_EVERY_S
-            payload = dictionary(self.state())
-            if len(payload) <= STATE_BYTES_MAX:
-                self._parts.uplink.retain(self._parts.topics.state, payload)
+            self._parts.uplink.retain(self._parts.topics.state, fitting(self.state()))
         if now_s >= self._due_s["health"]:
             self._due_s["health"] = now_s + HEALTH_EVERY_S
             self._pending.record("health", Record("health", "box", now_s, self.health()), now_s)

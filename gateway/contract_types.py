@@ -283,6 +283,9 @@ class State(Struct, kw_only=True):
     hands: Annotated[dict[str, Hand] | UnsetType, Meta(description="outputs that somebody holds, until an end")] = UNSET
     modes: Annotated[list[Mode] | UnsetType, Meta(description="test and maintenance that are on")] = UNSET
     queues: dict[str, QueueState]
+    left_out: Annotated[
+        dict[str, Count] | UnsetType, Meta(description="how many of values, queues, alarms did not fit; mostly absent")
+    ] = UNSET
 
 
 class Reject(Struct, kw_only=True):

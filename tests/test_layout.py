@@ -53,7 +53,7 @@ GATEWAY_ORDER = (
     "facility_figures", "report_facts", "month", "scan_bus", "build_alarms", "build_lines", "build_deeds",
     "check_device", "desk", "city_desk", "box", "by_hand", "contract_command",
     # the flow and what it asks
-    "pipeline", "sensors", "sensor_faults", "snapshot", "own_alarms", "facilities", "alarms", "alarm_life",
+    "retained", "pipeline", "sensors", "sensor_faults", "snapshot", "own_alarms", "facilities", "alarms", "alarm_life",
     "alarm_runs", "moment", "deeds", "durable",
     "detector", "health", "control", "local", "button", "meters", "modbus_port", "listen_port", "ports",
     "night_water", "upkeep", "exercise", "switches", "reactions", "proofs", "modes", "until",
