@@ -66,10 +66,16 @@ def test_a_healthy_pump_rings_for_nothing_in_an_hour() -> None:
     assert sum((scores(healthy(seed, 4000)) > 0.5).sum() for seed in range(5)) == 0
 
 
-def test_one_wild_row_rings_nothing() -> None:
+def test_one_wild_row_rings_nothing_and_moves_the_mean_no_more_than_a_limit_that_is_reached() -> None:
     rows = healthy()
     rows[BEGINS] = 1e6
     assert (scores(rows)[step.LEARN_ROWS :] < 0.5).all()
+    pump = step.Pump(KINDS)
+    run(rows[:BEGINS], pump)
+    before = np.array(pump.state()["moved"])
+    pump.step(rows[BEGINS])
+    after = pump.state()
+    assert (np.abs(after["moved"] - before) <= np.array(after["limit"]) * step.CLIP / step.DRIFT_ROWS + 1e-9).all()
 
 
 def test_a_slow_drift_as_of_a_day_that_grows_warm_rings_nothing() -> None:

@@ -74,15 +74,15 @@ class Pump:
         if values.shape != self._mean.shape:
             raise ValueError(f"row of shape {values.shape}; expected ({len(self.channels)},), one a channel")
         known = np.isfinite(values)
-        if len(self._learning) < LEARN_ROWS and not self._limit.any():
+        if not self._limit.any():
             if known.all():
                 self._learn(values)
             return _NOTHING
         if not known.any():
             return _NOTHING
-        out = np.where(known, values - self._mean - self._moved, self._away)
         reach = CLIP * self._limit
-        self._away += (np.clip(out, -reach, reach) - self._away) / SMOOTH_ROWS
+        out = np.clip(np.where(known, values - self._mean - self._moved, self._away), -reach, reach)
+        self._away += (out - self._away) / SMOOTH_ROWS
         limits = self._away / self._limit
         farthest = int(np.abs(limits).argmax())
         far = float(limits[farthest])
