@@ -12,6 +12,8 @@ from gateway.modes import MAINTENANCE, MODES
 from gateway.own_alarms import own_alarms
 from gateway.pipeline import Pipeline
 
+WHO_MAX = 200  # it stands in events, in `state` and on screens
+
 
 class ByHand:
     def __init__(self, pipeline: Pipeline, site: Site, mono_s: Callable[[], float]) -> None:
@@ -21,16 +23,16 @@ class ByHand:
 
     def acknowledge(self, alarm: str, by: str) -> bool:
         """Whether there was something to do; so do the others."""
-        return self._pipeline.acknowledge(self._known(alarm), by)
+        return self._pipeline.acknowledge(self._known(alarm), _who(by))
 
     def reset(self, alarm: str, by: str) -> bool:
-        return self._pipeline.reset(self._known(alarm), by)
+        return self._pipeline.reset(self._known(alarm), _who(by))
 
     def shelve(self, alarm: str, hours: float, by: str) -> bool:
-        return self._pipeline.shelve(self._known(alarm), hours, by)
+        return self._pipeline.shelve(self._known(alarm), hours, _who(by))
 
     def unshelve(self, alarm: str, by: str) -> bool:
-        return self._pipeline.unshelve(self._known(alarm), by)
+        return self._pipeline.unshelve(self._known(alarm), _who(by))
 
     def _known(self, alarm: str) -> str:
         known = [*self._site.alarms, *own_alarms(self._site)]
@@ -40,7 +42,7 @@ class ByHand:
 
     def output(self, name: str, action: str, minutes: float, by: str, *, on_site: bool = True) -> None:
         """Hold an output for so long, or let go of it ("auto")."""
-        self._pipeline.deeds.override(name, action, minutes, by, self._mono_s(), on_site=on_site)
+        self._pipeline.deeds.override(name, action, minutes, _who(by), self._mono_s(), on_site=on_site)
 
     def mode(self, mode: str, place: str, minutes: float, by: str) -> Json:
         """mode: "test", "maintenance" or "end". -> {"modes"}; of maintenance also the alarms that it covers, and those
@@ -49,9 +51,16 @@ class ByHand:
         deeds, now_s = self._pipeline.deeds, self._mono_s()
         if mode == "end":
             for name in MODES:
-                deeds.end_mode(name, place, by, now_s)
+                deeds.end_mode(name, place, _who(by), now_s)
             return {"modes": deeds.modes.on()}
-        deeds.begin_mode(mode, place, minutes, by, now_s)
+        deeds.begin_mode(mode, place, minutes, _who(by), now_s)
         covered, also_elsewhere = deeds.modes.reach(place) if mode == MAINTENANCE else ([], [])
         more: Json = {"covered": covered, "also_elsewhere": also_elsewhere} if mode == MAINTENANCE else {}
         return {"modes": deeds.modes.on()} | more
+
+
+def _who(by: str) -> str:
+    if len(by) > WHO_MAX or any(letter < " " for letter in by):
+        found = f"{by[:40]!r}, of {len(by)} characters"
+        raise ValueError(f"found {found}, as who does it, expected a name in one line, {WHO_MAX} characters at most")
+    return by

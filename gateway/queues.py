@@ -49,7 +49,7 @@ class Queues:
         self._books = Books(set(services), kept, keep, plan.visits_max)
         self._stands = Stands(plan.serves, clock, kept, keep)
         self._lines = Lines(services, self._stands, clock, forecast)
-        self._ratings = Ratings(ratings_days, kept, keep)
+        self._ratings = Ratings(ratings_days, plan.serves.keys(), kept, keep)
         self._recent: dict[str, deque[tuple[float, Visit]]] = {name: deque() for name in plan.queues}
         self._watch = Watch(plan, self._lines, self._stands, clock, self._recent, now_s)
         self._look_s = now_s

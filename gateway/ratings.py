@@ -3,22 +3,24 @@
 A person who was asked and gave none is "not rated", never satisfied. 1 and 2 are bad (差评).
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from gateway.contract import Json
 from gateway.figures import N_LEAST
 
 KEEP = "rating:"
 BAD_MAX = 2
-_WINDOWS_MAX = 256  # of a day; a grade at a window beyond counts for the centre alone
-_NOBODY = ""  # the window of a grade that nobody can place
+_NOBODY = ""  # the window of a grade that nobody can place, or that the site file does not know
 
 
 class Ratings:
-    """days: how long they are kept. Each day is one row: {window: [not rated, 1, 2, 3, 4, 5]}."""
+    """days: how long they are kept. Each day is one row: {window: [not rated, 1, 2, 3, 4, 5]}. windows: of the site."""
 
-    def __init__(self, days: int, kept: Mapping[str, object], keep: Callable[[str, object], None]) -> None:
+    def __init__(
+        self, days: int, windows: Collection[str], kept: Mapping[str, object], keep: Callable[[str, object], None]
+    ) -> None:
         self.days = days
+        self._windows = windows
         self._keep = keep
         self._of_day: dict[str, dict[str, list[int]]] = {
             key.removeprefix(KEEP): {window: list(map(int, counts)) for window, counts in value.items()}
@@ -34,7 +36,7 @@ class Ratings:
         counts = self._of_day.get(day)
         if counts is None:
             return  # of a day that is forgotten already
-        place = window if window in counts or len(counts) < _WINDOWS_MAX else _NOBODY
+        place = window if window in self._windows else _NOBODY
         counts.setdefault(place, [0] * 6)[grade or 0] += 1
         self._keep(KEEP + day, counts)
 

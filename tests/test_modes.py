@@ -4,6 +4,7 @@ import pytest
 
 from drivers.reading import Reading
 from gateway.button import Button
+from gateway.by_hand import ByHand
 from tests.house import House
 
 SITE = """
@@ -89,6 +90,17 @@ def test_what_came_in_a_test_and_is_gone_or_shelved_at_its_end_does_not_come_aga
     house.later(1)
     assert marks(house, "leak")[-1] == ("unacknowledged", False, False)
     assert set(house.pipeline.in_earnest()) == {"leak", "any"}
+
+
+def test_who_holds_an_output_or_begins_a_mode_is_a_name_and_not_a_letter(house):
+    hand = ByHand(house.pipeline, house.site, house.mono_s)
+    for by in ("x" * 201, "two\nlines"):
+        with pytest.raises(ValueError, match="expected a name in one line, 200 characters at most"):
+            hand.output("strobe", "on", 1, by)
+        with pytest.raises(ValueError, match="as who does it"):
+            hand.mode("test", "", 1, by)
+    hand.output("strobe", "on", 1, "王师傅")
+    assert house.deeds.hands()["strobe"]["by"] == "王师傅" and house.deeds.modes.on() == []
 
 
 def test_an_alarm_that_stood_before_the_test_is_none_of_it(house):

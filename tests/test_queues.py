@@ -385,3 +385,11 @@ def test_a_look_at_a_full_day_costs_what_changed_and_not_what_the_day_holds(monk
     hall.say("served", "A300", "2")
     assert hall.state["today"]["served"] == 300 and len(counted) == 1
     assert hall.queues.news(hall.mono_s)[0].data["served"] == 300 and len(counted) == 1
+
+
+def test_a_pad_gone_mad_fills_no_disk_with_windows_that_nobody_has():
+    hall = Hall()
+    for n in range(500):
+        hall.say("rated", window=f"nowhere-{n}", value=3)
+    hall.say("rated", window="1", value=5)
+    assert hall.kept[f"rating:{DAY}"] == {"": [0, 0, 0, 500, 0, 0], "1": [0, 0, 0, 0, 0, 1]}
