@@ -197,12 +197,15 @@ class Facilities:
             self._keep(SEEN, msgspec.to_builtins(self._seen_told))
 
     def _overdue(self, found: list[tuple[str, Json | None]], facility: Facility, head: Head, now: Label) -> None:
-        open_s = (head.opened.age_s(now) if head.opened else 0.0) or 0.0
-        self._alarm(found, f"repair-overdue:{facility.name}", open_s > facility.repair_s, round(open_s / 3600, 1))
+        """What nobody can date neither begins nor ends one; a case has been open since the start at least."""
+        open_s = head.opened.age_s(now) if head.opened else 0.0
+        known_s = now.mono - self._started_s if open_s is None else open_s
+        if open_s is not None or known_s > facility.repair_s:
+            self._alarm(found, f"repair-overdue:{facility.name}", known_s > facility.repair_s, round(known_s / 3600, 1))
         if now.wall is None or head.since is None:
             return
-        untested_s = head.tested.age_s(now) if head.tested else now.wall - head.since
-        days = (untested_s or 0.0) / DAY_S
+        untested_s = head.tested.age_s(now) if head.tested else None
+        days = (now.wall - head.since if untested_s is None else untested_s) / DAY_S
         self._alarm(found, f"test-overdue:{facility.name}", days > facility.test_days, round(days, 1))
 
     def _alarm(self, found: list[tuple[str, Json | None]], alarm: str, stands: bool, value: Value) -> None:

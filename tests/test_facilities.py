@@ -267,3 +267,13 @@ def test_the_log_says_once_a_day_where_it_stands(world):
     days = [record for record in world.log if record.type == "facility.daily"]
     assert len(days) == 3 * 3, "three more days, of three facilities"
     assert {record.data["value"] for record in days} == {"in-service"}
+
+
+def test_what_is_overdue_stays_so_while_nobody_knows_the_time_and_after_a_test_that_nobody_can_date(world):
+    world.deed("open", "loop")
+    assert "repair-overdue:loop" in world.after(49 * 3600, 600)
+    dark = World(LIFT, CORD, LOOP, before=world, wall_s=None)
+    assert "repair-overdue:loop" not in dark.after(24 * 3600, 600), "it neither ends nor comes again"
+    dark.deed("tested", "wc")
+    later = World(LIFT, CORD, LOOP, before=dark, wall_s=NOON + 90 * 86_400)
+    assert "test-overdue:wc" in later.after(2)
