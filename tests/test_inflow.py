@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from models import bench_leakdb, data
-from models.inflow import choose, figures, measure, simulate
+from models.inflow import choose, figures, measure, profile, simulate
 from models.inflow.hourly import hourly
 from models.inflow.step import STEPS_PER_DAY, Inflow, constants
 
@@ -71,6 +71,16 @@ def test_a_leak_in_a_district_is_found_within_two_days_and_its_size_is_told(shar
 def test_a_year_with_its_season_raises_nothing_in_a_district() -> None:
     alarm = measure.alarms([a_district(365, seed) for seed in range(5)])
     assert not alarm.any(), f"seed {np.flatnonzero(alarm.any(axis=0))}"
+
+
+def test_no_hour_of_the_day_is_a_bad_one_to_start_at() -> None:
+    starts = np.stack([a_district(15)[hour : 14 * DAY + hour] for hour in range(DAY)], axis=1)
+    channel = profile.Profile(DAY, DAY, constants().profile)
+    for flow in starts:
+        channel.step(flow)
+    assert (
+        np.abs(channel._week / starts[: 7 * DAY] - 1).max() < 0.15
+    )  # a fit to the first hours alone is out by a factor of four
 
 
 def test_a_leak_that_grows_for_a_month_is_not_taken_for_a_season() -> None:

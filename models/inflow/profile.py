@@ -22,8 +22,8 @@ PROFILE_FLOOR = 0.02
 """No hour of the profile counts as less than this share of the mean: x / p must stay finite."""
 MEAN_MIN = 1e-12
 """A sensor that measured nothing but zero for a week still has a mean to divide by."""
-FIT_MIN = 1e-6
-"""Below this determinant the hours of the fit are too alike to tell L from s."""
+FIT_MIN, FIT_DAYS = 1e-6, 0.5
+"""Below this determinant, or with less than so many days, the hours are too alike to tell L from s: s is held."""
 CLIP = 3.0
 """One step moves usual value and scatter by at most this many scatters, so that a burst does not become usual."""
 ENDED_SHARE, ENDED_DAYS, ENDED_MAX = 0.5, 365, 6
@@ -112,16 +112,16 @@ class Profile:
 
     def _fit(self, known: Flags, q: Numbers, u: Numbers) -> tuple[Numbers, Numbers, Numbers]:
         """(s, L beyond the usual, standard error of L), L in shares of the mean flow."""
-        keep = 1.0 - 1.0 / (self._c.memory_days * self._day)
+        keep = np.where(known, 1.0 - 1.0 / (self._c.memory_days * self._day), 1.0)
         one = known.astype(float)
         self._weights = keep * self._weights + np.stack((one, one * u, one * u * u))
         self._values = keep * self._values + np.stack((one * q, one * q * u))
         n, a, b = self._weights
         det = n * b - a * a
-        fits = det > FIT_MIN
+        fits = (n > FIT_DAYS * self._day) & (det > FIT_MIN)
         det = np.where(fits, det, 1.0)
         leak = np.where(fits, (n * self._values[1] - a * self._values[0]) / det, 0.0)
-        level = np.where(fits, (b * self._values[0] - a * self._values[1]) / det, 1.0)
+        level = np.where(fits, (b * self._values[0] - a * self._values[1]) / det, self._level)
         off = np.abs(q - level - leak * u)
         memory = 1.0 / np.clip(self._age - len(self._week), 1, self._c.usual_days * self._day)
         moved = np.where(np.isnan(self._noise), off, self._noise + memory * (1.25 * off - self._noise))
