@@ -51,6 +51,7 @@ from gateway.signing import PublicKey, parse_public_key
 from gateway.site_devices import model_of
 from gateway.storage import Storage, StorageThread
 from gateway.store import Store, StoreStalled
+from gateway.taken_up import readable
 from gateway.tickets import Tickets, business_day
 from gateway.upkeep import Upkeep
 from gateway.uplink import Identity, Link, Uplink, UplinkThread
@@ -107,7 +108,7 @@ def build_on(
         store.open(ground.boot_id, missed=missed is not None)
     except (sqlite3.OperationalError, OSError) as error:
         raise StoreStalled(f"{home.database}: cannot be opened: {error}") from error
-    kept = store.kept()
+    kept = readable(store.kept())
     pending = Pending(wall.label, site.store.node_commit_ms / 1000, site.store.commit_every_s)
     pending.kept.update(kept)
     for key, value in (done or {}).items():  # newer than what the disk has
