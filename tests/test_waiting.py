@@ -20,7 +20,9 @@ def forecast(kept: dict[str, object] | None = None) -> tuple[PlainForecast, dict
 
 
 @pytest.mark.parametrize(
-    ("rule", "wait_s"), [(ql, 900.0), (by_calls, 1800.0), (les, 650.0), (hol, 700.0)], ids=lambda rule: str(rule)
+    ("rule", "wait_s"),
+    [(ql, 900.0), (by_calls, 1800.0), (les, 650.0), (hol, 700.0)],
+    ids=["ql", "by_calls", "les", "hol"],
 )
 def test_each_rule_makes_its_wait_of_the_line(rule, wait_s):
     assert rule(BUSY) == wait_s
