@@ -97,6 +97,7 @@ class Facilities:
         self._silent, self._testing, self._day = silent, testing, day
         self._started_s = now_s
         self._tested: list[tuple[str, str]] = []
+        self._in_test: set[str] = set()  # sensors that were active in the test that is on
         self._told: dict[str, bool] = {}
 
     # -- what is seen ------------------------------------------------------------------------------------------------
@@ -107,7 +108,9 @@ class Facilities:
         if facility is None:
             return
         if self._testing() and is_active(value):
-            self._tested.append((facility.name, f"sensor:{sensor}"))
+            if sensor not in self._in_test:  # one that bounces for hours is tested once
+                self._in_test.add(sensor)
+                self._tested.append((facility.name, f"sensor:{sensor}"))
         elif not self._testing():
             self._saw(facility, sensor, value, mono_s)
 
@@ -122,6 +125,8 @@ class Facilities:
         """(alarm, cause or None) of each that began or ended. now.wall: None while the clock is unsure."""
         found: list[tuple[str, Json | None]] = []
         tested, self._tested = self._tested, []
+        if not self._testing():
+            self._in_test.clear()
         for name, by in tested:
             self._test(name, by, "", now)
         for facility in self._all.values():

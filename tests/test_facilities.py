@@ -277,3 +277,15 @@ def test_what_is_overdue_stays_so_while_nobody_knows_the_time_and_after_a_test_t
     dark.deed("tested", "wc")
     later = World(LIFT, CORD, LOOP, before=dark, wall_s=NOON + 90 * 86_400)
     assert "test-overdue:wc" in later.after(2)
+
+
+def test_a_contact_that_bounces_through_a_test_is_tested_once_and_in_the_next_test_again(world):
+    for _ in range(2):
+        world.testing = True
+        for _ in range(200):
+            world.says("wc/cord", "alarm")
+            world.says("wc/cord", "normal")
+            world.after(1)
+        assert world.told() == [("tested", "in-service")]
+        world.testing = False
+        world.after(2)
