@@ -1,7 +1,7 @@
 """A model's folder: manifest.toml, the .onnx it vouches for, its card and its figures.
 
-The manifest lists the SHA-256 of each file that counts; a file that differs is refused. (Signing the manifest is the
-update path's part.)
+The manifest lists the SHA-256 of each file that counts; a file that differs is refused. What came from elsewhere is
+signed besides: gateway/model_packages.py.
 """
 
 from __future__ import annotations
@@ -64,6 +64,12 @@ def load_models(names: Iterable[str]) -> dict[str, Model]:
             )
         loaded[name] = load(folders[name])
     return loaded
+
+
+def shipped() -> list[tuple[str, str]]:
+    """(name, version) of the models that came with this version and have a manifest, by name."""
+    every = (read_manifest(path.parent, {**_EVERY, "version": str}) for path in MODELS.glob("*/manifest.toml"))
+    return sorted((found["name"], found["version"]) for found in every if found["name"])
 
 
 def _manifest(folder: Path) -> dict[str, Any]:

@@ -49,9 +49,9 @@ GATEWAY_ORDER = (
     # the program
     "__main__", "cli", "doctor", "doctor_closed", "doctor_checks", "doctor_modbus", "doctor_finding",
     "alarm", "alarm_journal", "facility", "facility_page", "report", "report_page", "report_parts", "plot", "page",
-    "output", "mode", "at_box", "check", "db", "outbox", "run", "diskless", "build", "report_figures",
-    "facility_figures", "report_facts", "month", "scan_bus", "taken_up", "build_alarms", "build_lines", "build_deeds",
-    "check_device", "desk", "city_desk", "box", "by_hand", "contract_command",
+    "output", "mode", "model", "model_packages", "at_box", "check", "db", "outbox", "run", "diskless", "build",
+    "report_figures", "facility_figures", "report_facts", "month", "scan_bus", "taken_up", "build_alarms",
+    "build_lines", "build_deeds", "check_device", "desk", "city_desk", "box", "by_hand", "contract_command",
     # the flow and what it asks
     "retained", "pipeline", "sensors", "sensor_faults", "snapshot", "own_alarms", "facilities", "alarms", "alarm_life",
     "alarm_runs", "moment", "deeds", "durable",

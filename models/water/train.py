@@ -23,6 +23,7 @@ from models.water.measure import Minutes
 HERE = Path(__file__).parent
 NAME, VERSION = "water-leak", "1.0.0"
 OUTPUT = "score"
+OPSET = 17
 SEED = 20200331
 
 TRAIN = ("2019-03-01", "2020-03-31")
@@ -109,7 +110,9 @@ def export(weights: NDArray[np.float64], bias: float, path: Path) -> None:
             numpy_helper.from_array(np.array([bias], np.float32), "bias"),
         ],
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8, producer_name="linli")
+    model = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8, producer_name="linli"
+    )
     checker.check_model(model, full_check=True)
     path.write_bytes(model.SerializeToString(deterministic=True))
 
@@ -139,9 +142,11 @@ def write_manifest(folder: Path) -> None:
     hashes = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in ("model.onnx", "figures.json")}
     names = "".join(f'    "{name}",\n' for name in features.NAMES)
     sums = "".join(f'"{name}" = "{digest}"\n' for name, digest in hashes.items())
+    size = (folder / "model.onnx").stat().st_size
     (folder / "manifest.toml").write_text(
         "# Written by models/water/train.py.\n"
         f'name = "{NAME}"\nversion = "{VERSION}"\nwindow_min = {features.WINDOW_MIN}\n'
+        f"opset = {OPSET}\nbytes = {size}\n"
         f'input = "features"\noutput = "{OUTPUT}"\nfeatures = [\n{names}]\n\n[sha256]\n{sums}',
         encoding="utf-8",
     )

@@ -1,0 +1,101 @@
+"""A model's first run, in a process of its own: `python -m models.trial FOLDER`. Whatever it does, it does it here.
+
+Prints one JSON line, {"ms": ..., "rest": ..., "use": ...}; or the ModelError on stderr, with code 1.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from models.session import ModelError
+
+WINDOWS = 64
+"""Scored at once in the trial: a whole centre's sensors."""
+SCORE_MS_MAX = 50.0
+"""CPU time that WINDOWS may take, best of three."""
+CPU_S_MAX = 10
+"""CPU time of the whole trial, start of the runtime included."""
+WALL_S_MAX = 60.0
+MEMORY_MAX = 1 << 30
+"""Bytes of address space. The runtime with a small model takes about a third."""
+REST_MAX = 0.5
+"""What a model may at most say of a pipe in which nothing flows, and of one from which a tap is used for a minute."""
+
+
+def tried(folder: Path) -> dict[str, float]:
+    """Run a package's model in a process that cannot take this one with it. Raises ModelError."""
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "models.trial", str(folder.resolve())], cwd=Path(__file__).parent.parent,
+            env=environment, capture_output=True, text=True, timeout=WALL_S_MAX, check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired as error:
+        raise ModelError(f"The model had not scored {WINDOWS} windows after {WALL_S_MAX:.0f} s. {_FASTER}") from error
+    if done.returncode == 1 and done.stderr.startswith("ModelError: "):
+        raise ModelError(done.stderr.removeprefix("ModelError: ").strip())
+    if done.returncode != 0:
+        # A signal, or no memory for the interpreter itself: the limits above.
+        why = f"signal {-done.returncode}" if done.returncode < 0 else f"code {done.returncode}"
+        raise ModelError(
+            f"The trial of the model ended with {why}. Expected it to run within {CPU_S_MAX} s of CPU time and "
+            f"{MEMORY_MAX >> 20} MiB. Train a smaller model."
+        )
+    found: dict[str, float] = json.loads(done.stdout)
+    return found
+
+
+_FASTER = f"Expected {SCORE_MS_MAX:.0f} ms of CPU time at most, for a small box. Train a smaller model."
+
+
+def _try(folder: Path) -> dict[str, float]:
+    from models.features import WINDOW_MIN
+    from models.package import load
+
+    model = load(folder)
+    rest = [0.0] * WINDOW_MIN
+    use = [1e-4 if minute == WINDOW_MIN - 20 else 0.0 for minute in range(WINDOW_MIN)]  # 6 litres, 20 minutes ago
+    spent_ms = []
+    for _ in range(3):
+        before_s = time.process_time()
+        scores = model.score([rest, use] * (WINDOWS // 2))
+        spent_ms.append((time.process_time() - before_s) * 1e3)
+        if spent_ms[-1] > 20 * SCORE_MS_MAX:
+            break
+    if min(spent_ms) > SCORE_MS_MAX:
+        raise ModelError(f"The model takes {min(spent_ms):.0f} ms for {WINDOWS} windows. {_FASTER}")
+    wrong = [score for score in scores if not 0.0 <= score <= 1.0]
+    if wrong or len(scores) != WINDOWS:
+        raise ModelError(
+            f"The model answers {wrong[0] if wrong else f'{len(scores)} scores for {WINDOWS} windows'}. "
+            "Expected one score from 0 to 1 a window. Export it with a sigmoid at its end."
+        )
+    if max(scores) > REST_MAX:
+        what = "a pipe in which nothing flows" if scores[0] > REST_MAX else "a tap that was open for one minute"
+        raise ModelError(
+            f"The model scores {what} as {max(scores):.2f}. Expected {REST_MAX} at most: it would alarm constantly. "
+            "Train it again, with days on which nothing leaks."
+        )
+    return {"ms": round(min(spent_ms), 3), "rest": scores[0], "use": scores[1]}
+
+
+def main() -> int:
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_MAX, MEMORY_MAX))
+    resource.setrlimit(resource.RLIMIT_CPU, (CPU_S_MAX, CPU_S_MAX))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    try:
+        print(json.dumps(_try(Path(sys.argv[1]))))
+    except ModelError as error:
+        print(f"ModelError: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
