@@ -10,11 +10,12 @@ from gateway.site_reader import UNREAD, Mistake, found, one_of, quoted
 from gateway.site_rules import entries, items, read, unknown
 from gateway.site_tables import Alarm, Sensor, SiteFile, button_sensor
 
-MODELS = {"water-leak": "flow"}
-"""A model's name -> the kind of sensor it looks at."""
+NUMBERS = ""
+MODELS = {"water-leak": "flow", "inflow": "flow", "generic": NUMBERS}
+"""A model's name -> the kind of sensor it looks at; NUMBERS: any that has numbers."""
 
 MODEL_EVERY_S = 60.0
-"""A model needs a reading of its sensor at least that often (gateway/detector.py)."""
+"""A model needs a reading of its sensor at least that often (gateway/windows.py)."""
 
 
 def alarm_rules(file: SiteFile) -> Iterator[Mistake]:
@@ -62,8 +63,9 @@ def _model_rules(condition: Condition, sensor: Sensor, kind: str, where: Path) -
     text = quoted(condition.text)
     if model not in MODELS:
         yield Mistake(where, f"model {quoted(model)}", one_of(MODELS), f"write model:{next(iter(MODELS))}")
-    elif kind not in ("", MODELS[model]):
-        expected = f"a {MODELS[model]} sensor for model:{model}"
+    elif kind and (KINDS[kind].is_contact or kind == "status" or MODELS[model] not in (NUMBERS, kind)):
+        expected = f"a {MODELS[model]} sensor" if MODELS[model] else "a sensor with numbers"
+        expected += f" for model:{model}"
         yield Mistake(where, f"{text}, on a {kind} sensor", expected, "name another sensor")
     if condition.test == "is" or not 0 <= condition.number <= 1:
         yield Mistake(where, text, "a model's score compared with 0 to 1", 'write for example "> 0.9"')

@@ -30,7 +30,7 @@ from gateway.commands import Commands, Delivery
 from gateway.config import Bus, Sensor, Site
 from gateway.contract import Json, Label, Topics
 from gateway.deeds import Deeds
-from gateway.detector import Detector
+from gateway.detectors import Detectors
 from gateway.facilities import Facilities
 from gateway.forecast import forecast_of
 from gateway.hall_clock import HallClock
@@ -243,14 +243,16 @@ def _outputs(site: Site, pins: Pins, devices: dict[str, Unit], kept: dict[str, o
     return found
 
 
-def _detector(models: dict[str, list[str]], store: Store, label: Label) -> Detector:
+def _detectors(
+    models: dict[str, list[str]], store: Store, label: Label, kept: dict[str, object], pending: Pending
+) -> Detectors:
     """With the hour before this start, so that a restart blinds no model."""
-    detector = Detector.from_models(models)
-    watched = [sensor for scored in models.values() for sensor in scored]
+    detectors = Detectors.of_site(models, kept, pending.keep)
+    watched = sorted({sensor for scored in models.values() for sensor in scored})
     means = store.history.means_before(watched, label, WINDOW_MIN) if watched else {}
     end_s = label.mono // MINUTE_S * MINUTE_S
-    detector.restore({sensor: {"end_s": end_s, "m3_s": window} for sensor, window in means.items()}, label.mono)
-    return detector
+    detectors.restore({sensor: {"end_s": end_s, "minutes": window} for sensor, window in means.items()}, label.mono)
+    return detectors
 
 
 def _pipeline(
@@ -267,10 +269,10 @@ def _pipeline(
         )
         for s in sensors
     ]  # fmt: skip
-    detector = _detector(alarms.models(), store, wall.label())
+    detectors = _detectors(alarms.models(), store, wall.label(), kept, pending)
     tickets = Tickets(build_lines.places(site), business_day(wall.label, site.tz), kept, pending.keep)
     pipeline = Pipeline(
-        roles, alarms, deeds, detector, pending, clock.mono_s, wall.label, kept, tickets.named,
+        roles, alarms, deeds, detectors, pending, clock.mono_s, wall.label, kept, tickets.named,
         build_alarms.faults(site), build_alarms.buttons(site), queues.heard,
     )  # fmt: skip
     levels = {key.removeprefix("level:"): value for key, value in kept.items() if key.startswith("level:")}

@@ -133,6 +133,13 @@ class ClockSynced(Struct, kw_only=True):
     err_s: ErrS
 
 
+class Because(Struct, kw_only=True):
+    """One thing that a model's score is made of."""
+
+    what: str
+    far: Annotated[float, Meta(description="times its record (generic), its limit (inflow), or its part of the score")]
+
+
 class AlarmCause(Struct, kw_only=True):
     """The condition as the site file writes it, and the value that made it hold."""
 
@@ -140,6 +147,8 @@ class AlarmCause(Struct, kw_only=True):
     value: Value
     src: Annotated[Src | UnsetType, Meta(description="the record that did it")] = UNSET
     model: str | UnsetType = UNSET
+    version: Annotated[str | UnsetType, Meta(description="of the model")] = UNSET
+    because: Annotated[list[Because] | UnsetType, Meta(description="what the model found, most first")] = UNSET
     first: Annotated[str | UnsetType, Meta(description="of a flood: the alarm that came first")] = UNSET
 
 

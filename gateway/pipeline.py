@@ -1,6 +1,6 @@
 """The whole flow, START HERE: what drivers read becomes records, alarms and deeds.
 
-`handle` is the one method that every fact passes: it keeps the fact, asks the detector and the alarms, lets the
+`handle` is the one method that every fact passes: it keeps the fact, asks the detectors and the alarms, lets the
 reactions act at once, and leaves the rest (commit, publish) to the threads behind `pending`.
 """
 
@@ -14,7 +14,7 @@ from gateway.alarms import CAME, CENTRE, Alarms, Came, Change
 from gateway.around import Around
 from gateway.contract import Json, Label, Record, rfc3339
 from gateway.deeds import Deeds
-from gateway.detector import Detector
+from gateway.detectors import Detectors
 from gateway.modes import MAINTENANCE, TEST
 from gateway.moment import Here
 from gateway.pending import Pending
@@ -34,7 +34,7 @@ class Pipeline:
         roles: list[Role],
         alarms: Alarms,
         deeds: Deeds,
-        detector: Detector,
+        detectors: Detectors,
         pending: Pending,
         mono_s: Callable[[], float],
         label: Callable[[], Label],
@@ -48,14 +48,13 @@ class Pipeline:
         self._faults = faults or SensorFaults({})
         self._buttons = buttons or {}
         self.deeds = deeds
-        self._detector = detector
-        self._model = next(iter(alarms.models()), "")
+        self._detectors = detectors
         self._pending = pending
         self._named = named
         self._heard = heard
         self._mono_s = mono_s
         self._label = label
-        self._scored = scored = {sensor for sensors in alarms.models().values() for sensor in sensors}
+        scored = {sensor for _, sensor in detectors.pairs}
         self._sensors = Sensors(roles, alarms.watches, scored)
         sampled = [sensor for sensor in self._sensors.all() if sensor.report]
         self._with_statistics = [(s, s.report) for s in sampled if s.report and s.report.stats]
@@ -100,8 +99,8 @@ class Pipeline:
         for sensor, value, mono_s in zip(sensors, run.values, run.monos_s, strict=True):
             sensor.value, sensor.last_s = value, mono_s
         self._pending.run(run, [sensor.name for sensor in sensors], now_s)
-        if self._scored:
-            self._detector.run([sensor.id for sensor in sensors], run.values, run.monos_s)
+        if self._detectors.pairs:
+            self._detectors.run([sensor.id for sensor in sensors], run.values, run.monos_s)
 
     def _reading(self, reading: Reading, now_s: float) -> None:
         sensor = self._sensors.at(reading.point)
@@ -117,7 +116,7 @@ class Pipeline:
             self._pending.keep(f"level:{sensor.id}", reading.value)
             self.on_contact(sensor.id, reading.value, reading.mono_s)
         if sensor.scored and isinstance(reading.value, float) and reading.quality == GOOD:
-            self._detector.feed(sensor.id, reading.value, reading.mono_s)
+            self._detectors.feed(sensor.id, reading.value, reading.mono_s)
         if sensor.watched and reading.quality != GOOD:
             self._alarms.spoke(sensor.id, reading.mono_s)
         elif sensor.watched:
@@ -154,15 +153,15 @@ class Pipeline:
             self._pending.mark(source, last.boot, last.seq)
 
     def tick(self) -> None:
-        """Several times a second: delays, silence, minutes of the detector."""
+        """Several times a second: delays, silence, rows of the models."""
         now_s = self._mono_s()
         self.clock_changed()
-        scores = self._detector.tick(now_s)
-        for sensor, score in scores.items():
-            self._changed(self._alarms.score(self._model, sensor, score, now_s, {"model": self._model}), now_s)
-        for sensor in self._scored:
-            if self._detector.score(sensor) is None:  # silent, or the model was taken out
-                self._alarms.no_score(self._model, sensor)
+        for (model, sensor), score in self._detectors.tick(now_s, self._label().wall).items():
+            evidence = self._detectors.evidence(model, sensor, score)
+            self._changed(self._alarms.score(model, sensor, score, now_s, evidence), now_s)
+        for model, sensor in self._detectors.pairs:
+            if self._detectors.score(model, sensor) is None:  # silent, or the model was taken out
+                self._alarms.no_score(model, sensor)
         for alarm, cause in self._faults.tick(self._alarms.has, self._alarms.stands):
             self._changed(self._alarms.fault(alarm, cause, now_s), now_s)
         self._changed(self._alarms.tick(now_s), now_s)
@@ -280,7 +279,7 @@ class Pipeline:
 
     @property
     def model_fault(self) -> str:
-        return self._detector.fault
+        return self._detectors.fault
 
 
 def _event_record(event: Event) -> Record:

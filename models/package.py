@@ -17,6 +17,7 @@ from models.features import NAMES, WINDOW_MIN, features
 from models.session import ModelError, Session
 
 MODELS = Path(__file__).parent
+BECAUSE_MAX = 3
 _EVERY: dict[str, type] = {"name": str, "sha256": dict}  # a model of windows says window_min besides; others do not
 
 
@@ -34,6 +35,20 @@ class Model:
         Raises ModelError when the model fails or answers something that is not a number.
         """
         return [float(score) for score in self.session.score(features(windows))]
+
+    def because(self, window: Sequence[float]) -> list[tuple[str, float]]:
+        """Which features make this window's score: (name, how much lower it were with that of a pipe at rest).
+
+        The BECAUSE_MAX that count most, most first. Raises ModelError, as score() does.
+        """
+        now, rest = features([window, [0.0] * WINDOW_MIN])
+        without = now.repeat(len(NAMES)).reshape(len(now), -1).T.copy()
+        for at, value in enumerate(rest):
+            without[at, at] = value
+        score = float(self.session.score(now[None, :])[0])
+        lower = [score - float(other) for other in self.session.score(without)]
+        most = sorted(zip(NAMES, lower, strict=True), key=lambda pair: -pair[1])[:BECAUSE_MAX]
+        return [(name, far) for name, far in most if far > 0.0]
 
 
 def load(folder: Path) -> Model:

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.detector import LATE_S, Detector
+from gateway.detector import Detector
+from gateway.windows import LATE_S
 from models import features
 from models.session import ModelError
 
@@ -22,7 +23,7 @@ NAN = math.nan
 class Recorder:
     """A model that keeps the windows it was given and answers what it was told."""
 
-    name = "recorder"
+    name, version = "recorder", "1.0.0"
 
     def __init__(self, answer: float = 0.5) -> None:
         self.answer = answer
@@ -31,6 +32,9 @@ class Recorder:
     def score(self, windows: Sequence[Sequence[float]]) -> list[float]:
         self.calls.append([list(window) for window in windows])
         return [self.answer] * len(windows)
+
+    def because(self, window: Sequence[float]) -> list[tuple[str, float]]:
+        return [("low_30", self.answer)]
 
 
 def feed_minutes(detector: Detector, flows: Sequence[float], from_min: int = 0, every_s: int = 30) -> list[float]:
@@ -117,7 +121,7 @@ def test_a_gap_that_spans_a_restart_counts_whole() -> None:
 def test_a_reading_just_before_the_full_minute_may_come_just_after_it() -> None:
     model = Recorder()
     detector = Detector(model, ["s"])
-    detector.restore({"s": {"end_s": 3600.0, "m3_s": [0.0] * 60}}, mono_s=3601.0)
+    detector.restore({"s": {"end_s": 3600.0, "minutes": [0.0] * 60}}, mono_s=3601.0)
     detector.feed("s", 1 * ML, 3601.0)
     assert detector.tick(3661.0) == {"s": 0.5}, "of the minute before: the newest is open for late readings"
     detector.feed("s", 60 * ML, 3659.0)
@@ -195,10 +199,10 @@ def test_windows_survive_a_restart_as_json() -> None:
 @pytest.mark.parametrize(
     "state",
     [
-        {"other": {"end_s": 60, "m3_s": [0.0]}},
-        {"s": {"end_s": 1e9, "m3_s": [0.0] * 60}},
-        {"s": {"end_s": 60, "m3_s": ["wet"]}},
-        {"s": {"m3_s": [0.0]}},
+        {"other": {"end_s": 60, "minutes": [0.0]}},
+        {"s": {"end_s": 1e9, "minutes": [0.0] * 60}},
+        {"s": {"end_s": 60, "minutes": ["wet"]}},
+        {"s": {"minutes": [0.0]}},
         {"s": None},
     ],
     ids=["unknown sensor", "another boot's future", "no numbers", "no time", "nothing"],

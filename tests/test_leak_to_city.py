@@ -12,7 +12,7 @@ from drivers.reading import Event, Fact, Lost, Reading
 from gateway.alarms import Alarms, Kept, Rule
 from gateway.conditions import parse
 from gateway.contract import Label, Topics
-from gateway.detector import Detector
+from gateway.detectors import Detectors
 from gateway.pending import Pending
 from gateway.pipeline import Pipeline
 from gateway.reactions import Plan
@@ -66,9 +66,9 @@ class Centre:
             Role("basement/flow", "n1:flow1", "flow", valid=(0.0, 0.01)),
         ]
         self.pending = Pending(self.label, 10.0, 30.0)
-        detector = Detector.from_models({})
+        detectors = Detectors({})
         done = deeds(plans, outputs, self.pending, self.label, kept)
-        self.pipeline = Pipeline(roles, alarms, done, detector, self.pending, lambda: self.now_s, self.label)
+        self.pipeline = Pipeline(roles, alarms, done, detectors, self.pending, lambda: self.now_s, self.label)
         levels = {k.removeprefix("level:"): v for k, v in kept.items() if k.startswith("level:")}
         self.pipeline.restore(levels, self.now_s)
 

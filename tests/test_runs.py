@@ -14,12 +14,14 @@ from gateway.alarms import Alarms, Rule
 from gateway.box import Box
 from gateway.conditions import parse
 from gateway.contract import PACK_BYTES_MAX, PACK_RECORDS_MAX, Label, pack_payload
-from gateway.detector import WAITING_ROWS_MAX, Detector
+from gateway.detector import Detector
+from gateway.detectors import Detectors
 from gateway.packs import reading_records
 from gateway.pending import Draft, Pending, Work
 from gateway.pipeline import Pipeline
 from gateway.reactions import Plan
 from gateway.sensors import Role
+from gateway.windows import WAITING_ROWS_MAX, Windows
 from tests.deeds_rig import deeds, rules_of
 
 LABEL = Label(1, 1000.0, 1_800_000_000.0, "ntp", 0.01, "cafe0001")
@@ -37,11 +39,14 @@ class Pin:
 
 
 class Model:
-    name = "water-leak"
+    name, version = "water-leak", "1.0.0"
 
     def score(self, windows):
         self.windows = windows
         return [0.5] * len(windows)
+
+    def because(self, window):
+        return []
 
 
 class House:
@@ -67,7 +72,8 @@ class House:
         done = deeds([Plan("light", "high", 0, "strobe", "on")], outputs, self.pending, lambda: LABEL)
         alarms = Alarms([*rules, *rules_of(outputs)], {}, {}, self.now_s)
         self.pipeline = Pipeline(
-            roles, alarms, done, self.detector, self.pending, lambda: self.now_s, lambda: LABEL,
+            roles, alarms, done, Detectors({"water-leak": self.detector}), self.pending, lambda: self.now_s,
+            lambda: LABEL,
         )  # fmt: skip
 
     def outcome(self) -> tuple[object, ...]:
@@ -213,15 +219,15 @@ def test_rows_taken_together_make_the_same_windows_as_one_by_one(rows, size):
     assert found.keys() == expected.keys()
     for sensor in found:
         assert found[sensor]["end_s"] == expected[sensor]["end_s"]
-        pairs = list(zip(found[sensor]["m3_s"], expected[sensor]["m3_s"], strict=True))
+        pairs = list(zip(found[sensor]["minutes"], expected[sensor]["minutes"], strict=True))
         assert all((a is None) == (b is None) and (a is None or a == pytest.approx(b)) for a, b in pairs)
 
 
 def test_rows_do_not_wait_without_bound():
-    detector = Detector(Model(), ["a"])
+    windows = Windows(["a"], least=0.0)
     for n in range(3 * WAITING_ROWS_MAX):
-        detector.run(["a"], [1.0], [n * 0.001])
-        assert detector.rows_waiting < WAITING_ROWS_MAX
+        windows.run(["a"], [1.0], [n * 0.001])
+        assert windows.rows_waiting < WAITING_ROWS_MAX
 
 
 # Gathering: full rings hurry one commit at a time.
