@@ -65,7 +65,7 @@ SENTENCES = {
         "found a test of <'attic'>, expected the whole centre; maintenance knows places",
         "found <32> modes that are on, expected fewer; end one of them",
     ],
-    "gateway/desk.py": ["found alarm <'leek'>, expected one of <leak, cord>"],
+    "gateway/by_hand.py": ["found alarm <'leek'>, expected one of <leak, cord>"],
     "gateway/alarm_life.py": [
         "found <acknowledge> of <leak> from <city>, expected from <desk>; do it there",
         "found shelve of <leak> for <9> h, expected <at most 8 h>; see to its cause",
