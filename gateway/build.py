@@ -38,6 +38,7 @@ from gateway.home import ABOUT, OWNER, Home, OtherCentre
 from gateway.local import Local
 from gateway.meters import Totals, UnitPin
 from gateway.minutes import MINUTE_S
+from gateway.model_packages import PACKAGES
 from gateway.night_water import NightWater
 from gateway.own_alarms import cares, facilities, own_alarms, source_alarm
 from gateway.pending import Pending
@@ -247,7 +248,7 @@ def _detectors(
     models: dict[str, list[str]], store: Store, label: Label, kept: dict[str, object], pending: Pending
 ) -> Detectors:
     """With the hour before this start, so that a restart blinds no model."""
-    detectors = Detectors.of_site(models, kept, pending.keep)
+    detectors = Detectors.of_site(models, kept, pending.keep, store.path.parent / PACKAGES)
     watched = sorted({sensor for scored in models.values() for sensor in scored})
     means = store.history.means_before(watched, label, WINDOW_MIN) if watched else {}
     end_s = label.mono // MINUTE_S * MINUTE_S

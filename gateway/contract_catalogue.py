@@ -97,6 +97,28 @@ class NightWater(Struct, kw_only=True):
     begun: Annotated[Utc, Meta(description="when counting began")]
 
 
+class ModelCounts(Struct, kw_only=True):
+    """Windows that the two versions side by side scored above 0.9: both of them, or one alone."""
+
+    minutes: Count
+    windows: Count
+    both: Count
+    only_active: Count
+    only_other: Count
+    shed: Annotated[Count, Meta(description="runs of the other version left out, for want of time")]
+
+
+class ModelDecided(Struct, kw_only=True):
+    """Which version of a model (the subject) runs from now on, or runs beside it, and why."""
+
+    value: Literal["shadowed", "promoted", "confirmed", "rolled-back", "withdrawn"]
+    version: Annotated[str, Meta(description="the version this is about")]
+    active: Annotated[str, Meta(description="the version that scores now")]
+    by: Annotated[str, Meta(description="who wanted it, or rule")]
+    why: str | UnsetType = UNSET
+    counts: Annotated[ModelCounts | UnsetType, Meta(description="of the time side by side that ends")] = UNSET
+
+
 class MeterSwapped(Struct, kw_only=True):
     """A total fell: another meter hangs there. The sensor goes on from `was` by adding `offset` to what it reads."""
 
@@ -331,6 +353,7 @@ RECORD_TYPES: dict[str, dict[str, type[Struct]]] = {
         "source.lost": SourceLost,
         "clock.synced": ClockSynced,
         "water.night": NightWater,
+        "model.decided": ModelDecided,
         "meter.swapped": MeterSwapped,
         "settings.changed": SettingsChanged,
     },

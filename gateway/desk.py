@@ -30,6 +30,7 @@ class Desk:
             "status": self._status, "probe": self._probe, "seen": self._seen,
             "acknowledge": self._acknowledge, "reset": self._reset, "shelve": self._shelve, "unshelve": self._unshelve,
             "alarms": self._alarms, "facility": self._facility, "output": self._output, "mode": self._mode,
+            "model": self._model,
         }  # fmt: skip
 
     async def _status(self, _request: Json) -> Json:
@@ -126,6 +127,15 @@ class Desk:
         found = self._hand.mode(mode, place, minutes, by or WAY)
         self._box.hurry()
         return found
+
+    async def _model(self, request: Json) -> Json:
+        """{"deed", "name", "version", "after_days", "by"} -> {"models"}: see Detectors.ask(). Raises ValueError."""
+        deed, name, version, by = (str(request.get(key, "")) for key in ("deed", "name", "version", "by"))
+        if not 0 < len(by) <= WORDS_MAX:
+            raise ValueError(f"found {by[:60]!r} as who wants it, expected a name of 1 to {WORDS_MAX} characters")
+        models = self._box.pipeline.models(deed, name, version, _number(request, "after_days"), by)
+        self._box.hurry()
+        return {"models": models}
 
     async def _until(self, true: Callable[[], bool], request: Json) -> bool:
         asked = request.get("wait_s", 10.0)

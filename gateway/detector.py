@@ -42,7 +42,6 @@ class Detector:
         self.windows = Windows(sensors, least=0.0)  # water that runs back is no leak
         self._scores: dict[str, float] = {}
         self._due_s = -1.0
-        self.version = model.version if model else ""
         self.fault = fault
 
     @classmethod
@@ -60,6 +59,11 @@ class Detector:
             return cls(None, (), fault=str(error))
         ((name, sensors),) = wanted.items()
         return cls(models[name], sensors)
+
+    @property
+    def version(self) -> str:
+        """Of the model that scores now."""
+        return self._model.version if self._model else ""
 
     def feed(self, sensor: str, value: float, mono_s: float) -> None:
         """Take a reading, m3/s, in order of time per sensor. Older than what is already counted: left out."""

@@ -6,11 +6,16 @@ One model that fails is out alone; readings, rules and the other models go on.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from gateway.contract import Json
 from gateway.detector import Detector
+from gateway.model_packages import package_folder
+from gateway.rollout import Rollout
 from gateway.row_models import LEARNERS, Rows
+from models.package import Model, load, load_models
+from models.session import ModelError
 
 EVIDENCE_FROM = 0.5
 """From this score on what it is made of is worked out; below, no alarm should ask for it."""
@@ -19,8 +24,9 @@ EVIDENCE_FROM = 0.5
 class Detectors:
     """by_name: {model: what runs it}."""
 
-    def __init__(self, by_name: Mapping[str, Detector | Rows]) -> None:
+    def __init__(self, by_name: Mapping[str, Detector | Rows], rollouts: Mapping[str, Rollout] | None = None) -> None:
         self._by_name = dict(by_name)
+        self.rollouts = dict(rollouts or {})
         self.pairs = [(name, sensor) for name, one in by_name.items() for sensor in one.windows.of]
         self._of: dict[str, list[Detector | Rows]] = {}
         for name, sensor in self.pairs:
@@ -28,13 +34,49 @@ class Detectors:
 
     @classmethod
     def of_site(
-        cls, wanted: Mapping[str, Sequence[str]], kept: Mapping[str, object], keep: Callable[[str, object], None]
-    ) -> Detectors:
-        """wanted: {model: sensors}, as the site's conditions name them. kept, keep: what must survive a restart."""
-        return cls({
-            name: Rows(name, sensors, kept, keep) if name in LEARNERS else Detector.from_models({name: sensors})
-            for name, sensors in wanted.items()
-        })  # fmt: skip
+        cls, wanted: Mapping[str, Sequence[str]], kept: Mapping[str, object], keep: Callable[[str, object], None],
+        packages: Path,
+    ) -> Detectors:  # fmt: skip
+        """wanted: {model: sensors}, as the site's conditions name them. kept, keep: what must survive a restart.
+
+        packages: the folder where `linli model install` puts them.
+        """
+        found: dict[str, Detector | Rows] = {}
+        rollouts: dict[str, Rollout] = {}
+        for name, sensors in wanted.items():
+            if name in LEARNERS:
+                found[name] = Rows(name, sensors, kept, keep)
+                continue
+            try:
+                rollouts[name] = _rollout(name, kept, keep, packages)
+                found[name] = Detector(rollouts[name], sensors)
+            except ModelError as error:
+                found[name] = Detector(None, (), fault=str(error))
+        return cls(found, rollouts)
+
+    def decided(self) -> list[tuple[str, Json]]:
+        """(model, what was decided about its versions) since the last time."""
+        found = [(name, data) for name, rollout in self.rollouts.items() for data in rollout.decided]
+        for rollout in self.rollouts.values():
+            rollout.decided.clear()
+        return found
+
+    def ask(self, deed: str, name: str, version: str, after_days: float, by: str) -> list[Json]:
+        """deed: "list", "shadow", "promote" or "rollback"; then where each model stands. Raises ValueError."""
+        if deed != "list":
+            rollout = self.rollouts.get(name)
+            if rollout is None:
+                known = ", ".join(self.rollouts) or "none, as no condition names a model with packages"
+                raise ValueError(f"found model {name!r}, expected one of those that run here: {known}")
+            if deed == "shadow":
+                rollout.shadow(version, after_days, by)
+            elif deed == "promote":
+                rollout.promote(by)
+            elif deed == "rollback":
+                rollout.rollback(by)
+            else:
+                raise ValueError(f"found deed {deed!r}, expected one of list, shadow, promote, rollback")
+        return [rollout.standing() for rollout in self.rollouts.values()]
 
     @property
     def fault(self) -> str:
@@ -74,3 +116,16 @@ class Detectors:
         """The last hour of each sensor, in times of this boot's clock: see Windows.restore()."""
         for one in self._by_name.values():
             one.windows.restore(state, mono_s)
+
+
+def _rollout(name: str, kept: Mapping[str, object], keep: Callable[[str, object], None], packages: Path) -> Rollout:
+    """Raises ModelError: an unknown name, or the one that came with the program does not open."""
+    [shipped] = load_models([name]).values()
+
+    def open_version(version: str) -> Model:
+        if version == shipped.version:
+            return shipped
+        place = package_folder(packages, name, version)
+        return load(place)
+
+    return Rollout(name, shipped.version, open_version, kept, keep)

@@ -1,8 +1,12 @@
-"""`linli model`: signed packages of models. Works beside a running gateway and never touches what it runs.
+"""`linli model`: signed packages of models, and which version runs.
 
-linli model verify FOLDER --key CITY.pub
-linli model install FOLDER --key CITY.pub --state DIR
-linli model list --state DIR
+    linli model verify FOLDER --key CITY.pub
+    linli model install FOLDER --key CITY.pub --state DIR
+    linli model list --state DIR
+    linli model shadow NAME VERSION --state DIR [--after-days N] [--by WHO]
+    linli model promote|rollback NAME --state DIR [--by WHO]
+
+The first three need no gateway and touch nothing that runs; the others ask the one that runs here.
 """
 
 import argparse
@@ -10,20 +14,26 @@ import json
 import sys
 from pathlib import Path
 
-from gateway.model_packages import Package, checked, install, installed
+from gateway.contract import Json
+from gateway.control import NotRunning, ask
+from gateway.model_packages import PACKAGES, Package, checked, install, installed
 from gateway.signing import PublicKey, SignatureError, parse_public_key
 from models.package import shipped
 from models.session import ModelError
 
 GOOD, CHECK_FAILED, WRONG_USE = 0, 1, 2
-FOLDER = "models"  # below the state folder
+_PACKAGES = ("verify", "install")
+_DEEDS = ("shadow", "promote", "rollback")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("do", choices=("list", "verify", "install"), help="what to do")
-    parser.add_argument("folder", nargs="?", type=Path, metavar="FOLDER", help="verify, install: the package")
+    parser.add_argument("do", choices=("list", *_PACKAGES, *_DEEDS), help="what to do")
+    parser.add_argument("what", nargs="*", metavar="FOLDER | NAME [VERSION]", help="the package, or the model")
     parser.add_argument("--key", action="append", type=Path, default=[], metavar="PUB", help="who may sign; repeat it")
-    parser.add_argument("--state", type=Path, metavar="DIR", help="list, install: the gateway's state folder")
+    parser.add_argument("--state", type=Path, metavar="DIR", help="the gateway's state folder; all but verify need it")
+    parser.add_argument("--after-days", type=float, default=0.0, metavar="N",
+                        help="shadow: promote it by itself after so many sound days (else: never)")  # fmt: skip
+    parser.add_argument("--by", default="desk", metavar="WHO", help="who wants it, for the record")
     parser.add_argument("--json", action="store_true", help="a JSON document")
 
 
@@ -35,17 +45,23 @@ def run(args: argparse.Namespace) -> int:
     try:
         if args.do == "list":
             return _list(args)
-        keys = [_key(path) for path in args.key]
+        if args.do in _DEEDS:
+            return _decide(args)
+        folder, keys = Path(args.what[0]), [_key(path) for path in args.key]
         if args.do == "verify":
-            return _show(args, checked(args.folder, keys), "is sound")
-        return _show(args, install(args.folder, keys, args.state / FOLDER), "is installed")
-    except ModelError as error:
+            return _show(args, checked(folder, keys), "is sound")
+        return _show(args, install(folder, keys, args.state / PACKAGES), "is installed")
+    except (ModelError, ValueError) as error:
         return _say(str(error), CHECK_FAILED)
 
 
 def _lacks(args: argparse.Namespace) -> str:
-    if args.do != "list" and (args.folder is None or not args.key):
-        return f"{args.do} needs FOLDER and --key PUB: whose signature is taken."
+    words = {"list": 0, "shadow": 2}.get(args.do, 1)
+    if len(args.what) != words:
+        expected = {0: "nothing more", 2: "NAME VERSION"}.get(words, "FOLDER" if args.do in _PACKAGES else "NAME")
+        return f"found {' '.join(args.what) or 'nothing'} after {args.do}, expected {expected}."
+    if args.do in _PACKAGES and not args.key:
+        return f"{args.do} needs --key PUB: whose signature is taken."
     if args.do != "verify" and args.state is None:
         return f"{args.do} needs --state DIR: the gateway's state folder."
     if args.state is not None and not args.state.is_dir():
@@ -69,18 +85,63 @@ def _show(args: argparse.Namespace, package: Package, what: str) -> int:
     return GOOD
 
 
+# -- which there are, and which runs -----------------------------------------------------------------------------------
+
+
 def _list(args: argparse.Namespace) -> int:
-    rows = [{"name": name, "version": version, "from": "linli", "fault": ""} for name, version in shipped()]
+    try:
+        running = _asked(args, "list")
+    except NotRunning:
+        running = []
+    rows = [
+        {"name": name, "version": version, "from": "linli", "runs": _runs(running, name, version), "fault": ""}
+        for name, version in shipped()
+    ]
     rows += [
-        {"name": name, "version": version, "from": "package", "fault": fault}
-        for name, version, fault in installed(args.state / FOLDER)
+        {"name": name, "version": version, "from": "package", "runs": _runs(running, name, version), "fault": fault}
+        for name, version, fault in installed(args.state / PACKAGES)
     ]
     if args.json:
         print(json.dumps(rows, ensure_ascii=False))
     else:
         for row in rows:
-            print(f"{row['name']:<14}{row['version']:<10}{row['from']:<10}{row['fault'] or 'sound'}")
+            start = f"{row['name']:<14}{row['version']:<10}{row['from']:<10}{row['runs']:<11}"
+            print(f"{start}{row['fault'] or 'sound'}")
     return CHECK_FAILED if any(row["fault"] for row in rows) else GOOD
+
+
+def _runs(running: list[Json], name: str, version: str) -> str:
+    """ "active", "shadow", "before" (of one on probation), or ""."""
+    for one in running:
+        if one["model"] == name and one["active"] == version:
+            return "probation" if one["on_probation"] else "active"
+        if one["model"] == name and one["other"] == version:
+            return "before" if one["on_probation"] else "shadow"
+    return ""
+
+
+def _decide(args: argparse.Namespace) -> int:
+    try:
+        rows = _asked(args, args.do)
+    except NotRunning:
+        return _say(f"found no gateway that runs on {args.state}, expected one; see linli doctor.", CHECK_FAILED)
+    for row in rows:
+        if row["model"] == args.what[0]:
+            other = (
+                f", {row['other']} {'before it' if row['on_probation'] else 'as its shadow'}" if row["other"] else ""
+            )
+            print(json.dumps(row) if args.json else f"{row['model']}: {row['active']} is active{other}.")
+    return GOOD
+
+
+def _asked(args: argparse.Namespace, deed: str) -> list[Json]:
+    """Raises NotRunning, ValueError."""
+    name, version = [*args.what, "", ""][:2]
+    wanted: Json = {"ask": "model", "deed": deed, "name": name, "version": version, "by": args.by,
+                    "after_days": args.after_days}  # fmt: skip
+    models = ask(args.state, wanted)["models"]
+    assert isinstance(models, list)
+    return models
 
 
 def _say(text: str, code: int) -> int:

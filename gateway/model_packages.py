@@ -20,6 +20,7 @@ from models.session import ModelError
 from models.trial import tried
 
 MANIFEST, SIGNATURE = "manifest.toml", "manifest.toml.minisig"
+PACKAGES = "models"  # below the state folder
 MANIFEST_MAX, FILES_MAX = 64 * 1024, 16
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,39}")
 _VERSION = re.compile(r"(0|[1-9]\d{0,4})\.(0|[1-9]\d{0,4})\.(0|[1-9]\d{0,4})")
@@ -119,19 +120,33 @@ def install(folder: Path, keys: Sequence[PublicKey], models: Path) -> Package:
     return package
 
 
+def package_folder(models: Path, name: str, version: str) -> Path:
+    """Where a version is installed. Raises ModelError: it is not."""
+    there = [found for known, found, _ in installed_names(models) if known == name]
+    if version not in there:
+        raise ModelError(
+            f"There is no {name} {version!r} here. There are: {', '.join(there) or 'none'}. Install its package first."
+        )
+    return models / name / version
+
+
 def installed(models: Path) -> list[tuple[str, str, str]]:
     """(name, version, fault) of what is installed, "" for a sound one, by name and version."""
     found = []
-    for path in sorted(models.glob("*/*/")):
-        name, version = path.parent.name, path.name
-        if not _NAME.fullmatch(name) or not _VERSION.fullmatch(version):
-            continue
+    for name, version, path in installed_names(models):
         try:
             load(path)
             fault = ""
         except ModelError as error:
             fault = str(error)
         found.append((name, version, fault))
+    return found
+
+
+def installed_names(models: Path) -> list[tuple[str, str, Path]]:
+    """(name, version, folder) of what lies there, by name and version."""
+    every = [(path.parent.name, path.name, path) for path in models.glob("*/*/")]
+    found = [row for row in every if _NAME.fullmatch(row[0]) and _VERSION.fullmatch(row[1])]
     return sorted(found, key=lambda row: (row[0], *map(int, row[1].split("."))))
 
 

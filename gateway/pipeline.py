@@ -159,6 +159,8 @@ class Pipeline:
         for (model, sensor), score in self._detectors.tick(now_s, self._label().wall).items():
             evidence = self._detectors.evidence(model, sensor, score)
             self._changed(self._alarms.score(model, sensor, score, now_s, evidence), now_s)
+        for model, data in self._detectors.decided():
+            self._pending.record("events", Record("model.decided", model, now_s, data), now_s)
         for model, sensor in self._detectors.pairs:
             if self._detectors.score(model, sensor) is None:  # silent, or the model was taken out
                 self._alarms.no_score(model, sensor)
@@ -276,6 +278,10 @@ class Pipeline:
     def told(self) -> list[Json]:
         """Each alarm that is not normal, as its newest record says, in the order of their coming; for a person."""
         return self._alarms.told(self._mono_s())
+
+    def models(self, deed: str, name: str, version: str, after_days: float, by: str) -> list[Json]:
+        """What a person wants of a model's versions: see Detectors.ask(). Raises ValueError."""
+        return self._detectors.ask(deed, name, version, after_days, by)
 
     @property
     def model_fault(self) -> str:

@@ -41,6 +41,7 @@ NOT_ON_A_GOOD_DAY |= {"output.refused", "output.proved", "output.exercised", "re
 NOT_ON_A_GOOD_DAY |= {"ticket.reprinted"}  # only an overheard printer makes it: tests/test_overheard.py
 NOT_ON_A_GOOD_DAY |= {"command.done", "command.refused"}  # and their topics: tests/test_city_desk.py
 
+NOT_ON_A_GOOD_DAY |= {"model.decided"}  # tests/test_rollout.py
 NOT_ON_A_GOOD_DAY |= {
     "facility.watched",
     "facility.unwatched",

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ class Site:
         self.kept = kept or {}
         self.boot_s = boot_s
         self.known = True
-        self.detectors = Detectors.of_site(wanted, dict(self.kept), self.keep)
+        self.detectors = Detectors.of_site(wanted, dict(self.kept), self.keep, Path("none"))
         self.scores: list[tuple[float, tuple[str, str], float]] = []
 
     def keep(self, key: str, value: object) -> None:

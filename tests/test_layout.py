@@ -49,13 +49,13 @@ GATEWAY_ORDER = (
     # the program
     "__main__", "cli", "doctor", "doctor_closed", "doctor_checks", "doctor_modbus", "doctor_finding",
     "alarm", "alarm_journal", "facility", "facility_page", "report", "report_page", "report_parts", "plot", "page",
-    "output", "mode", "model", "model_packages", "at_box", "check", "db", "outbox", "run", "diskless", "build",
+    "output", "mode", "model", "at_box", "check", "db", "outbox", "run", "diskless", "build",
     "report_figures", "facility_figures", "report_facts", "month", "scan_bus", "taken_up", "build_alarms",
     "build_lines", "build_deeds", "check_device", "desk", "city_desk", "box", "by_hand", "contract_command",
     # the flow and what it asks
     "retained", "pipeline", "sensors", "sensor_faults", "snapshot", "own_alarms", "facilities", "alarms", "alarm_life",
     "alarm_runs", "moment", "deeds", "durable",
-    "detectors", "row_models", "detector", "windows",
+    "detectors", "rollout", "row_models", "detector", "windows", "model_packages",
     "health", "control", "local", "button", "meters", "modbus_port", "listen_port", "ports",
     "night_water", "upkeep", "exercise", "switches", "reactions", "proofs", "modes", "until",
     "queues", "queue_watch", "queue_plan", "lines", "stands", "books", "ratings", "figures", "tally", "visits",

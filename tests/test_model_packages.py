@@ -186,8 +186,8 @@ def test_the_command_installs_lists_and_says_why_not(tmp_path: Path, capsys: pyt
     assert "water-leak 2.0.0 is installed: signed by" in capsys.readouterr().out
     assert cli.main(["model", "list", *state, "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
-    assert {"name": "water-leak", "version": "2.0.0", "from": "package", "fault": ""} in rows
-    assert {"name": "generic", "version": "1.0.0", "from": "linli", "fault": ""} in rows
+    assert {"name": "water-leak", "version": "2.0.0", "from": "package", "runs": "", "fault": ""} in rows
+    assert {"name": "generic", "version": "1.0.0", "from": "linli", "runs": "", "fault": ""} in rows
     (tmp_path / "models" / "water-leak" / "2.0.0" / "model.onnx").write_bytes(b"rotten")
     assert cli.main(["model", "list", *state]) == 1
     assert "The manifest vouches for" in capsys.readouterr().out
