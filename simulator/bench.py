@@ -115,6 +115,9 @@ def run(args: argparse.Namespace) -> int:
             file=sys.stderr,
         )
         return 2
+    if args.dir and not args.dir.is_dir():
+        print(f"--dir: found no folder {args.dir}, expected one that is there; make it first", file=sys.stderr)
+        return 2
     if wrong := _unwritable(args.json, args.svg):
         print(wrong, file=sys.stderr)
         return 2

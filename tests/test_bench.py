@@ -151,6 +151,11 @@ def test_the_bench_s_site_has_no_mistake(tmp_path: Path) -> None:
     assert main(["check", str(tmp_path / "site.toml")]) == 0
 
 
+def test_a_folder_that_is_not_there_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "--quick", "--dir", str(tmp_path / "nowhere")]) == 2
+    assert "make it first" in capsys.readouterr().err
+
+
 @pytest.fixture
 def short_path() -> Iterator[Path]:
     """On a disk, and short enough for the sockets that lie in it."""
