@@ -7,6 +7,7 @@ range) neither raises nor ends anything: what stands, stands until a good value 
 """
 
 from collections import deque
+from collections.abc import Callable
 from typing import NamedTuple
 
 from drivers.reading import Value
@@ -72,14 +73,14 @@ class _Truth:
         self.since_s: float | None = None
         self.cause: Json = {}
 
-    def see(self, value: Value, mono_s: float, src: str | None, evidence: Json | None = None) -> None:
+    def see(self, value: Value, mono_s: float, src: str | None, evidence: Callable[[], Json] | None = None) -> None:
         if value in LOOP_WORDS and self.condition.word not in LOOP_WORDS:
             return  # a cut or shorted loop tells nothing about water or cords: it is a fault of its own
         if not self.condition.holds(value, held=self.since_s is not None):
             self.since_s = None
         elif self.since_s is None:
             self.since_s = mono_s
-            self.cause = {"condition": self.condition.text, "value": value} | (evidence or {})
+            self.cause = {"condition": self.condition.text, "value": value} | (evidence() if evidence else {})
             if src:
                 self.cause["src"] = src
 
@@ -239,7 +240,8 @@ class Alarms:
         """The sensor is there, but what it said is no good value: it neither raises nor ends anything."""
         self._last_s[sensor] = max(self._last_s.get(sensor, mono_s), mono_s)
 
-    def score(self, model: str, sensor: str, score: float, now_s: float, evidence: Json) -> list[Change]:
+    def score(self, model: str, sensor: str, score: float, now_s: float, evidence: Callable[[], Json]) -> list[Change]:
+        """evidence: asked only when a condition begins to hold."""
         return self._see((model, sensor), score, now_s, now_s, None, evidence)
 
     def no_score(self, model: str, sensor: str) -> None:
@@ -250,7 +252,7 @@ class Alarms:
 
     def _see(
         self, key: tuple[str | None, str], value: Value, mono_s: float, now_s: float, src: str | None,
-        evidence: Json | None = None,
+        evidence: Callable[[], Json] | None = None,
     ) -> list[Change]:  # fmt: skip
         changes: list[Change] = []
         for alarm, truth in self._watchers.get(key, ()):

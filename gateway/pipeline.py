@@ -5,6 +5,7 @@ reactions act at once, and leaves the rest (commit, publish) to the threads behi
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import msgspec
 
@@ -157,7 +158,7 @@ class Pipeline:
         now_s = self._mono_s()
         self.clock_changed()
         for (model, sensor), score in self._detectors.tick(now_s, self._label().wall).items():
-            evidence = self._detectors.evidence(model, sensor, score)
+            evidence = partial(self._detectors.evidence, model, sensor, score)
             self._changed(self._alarms.score(model, sensor, score, now_s, evidence), now_s)
         for model, data in self._detectors.decided():
             self._pending.record("events", Record("model.decided", model, now_s, data), now_s)

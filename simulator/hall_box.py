@@ -15,7 +15,7 @@ from drivers.ticket_words import EVENTS, value_of
 from gateway.alarms import Alarms, Kept, Rule
 from gateway.contract import Json, Label
 from gateway.deeds import Deeds
-from gateway.detector import Detector
+from gateway.detectors import Detectors
 from gateway.hall_clock import HallClock
 from gateway.modes import Modes
 from gateway.opening import DAYS, Span
@@ -116,7 +116,7 @@ class HallBox:
         reactions, switches = Reactions([], self._label, keep, kept), Switches([], [], self._label, keep, kept)
         deeds = Deeds(reactions, switches, modes, self.pending, self._label)
         self._pipeline = Pipeline(
-            [], Alarms(rules, states, {}, mono_s), deeds, Detector.from_models({}), self.pending, self._mono_s,
+            [], Alarms(rules, states, {}, mono_s), deeds, Detectors({}), self.pending, self._mono_s,
             self._label, kept, tickets.named, heard=self.queues.heard,
         )  # fmt: skip
         self._received = self._marks.get(KIOSK, (0, 0))[1]

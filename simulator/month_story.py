@@ -18,7 +18,7 @@ from gateway import build_alarms, build_deeds
 from gateway.build import _meta
 from gateway.config import Site, load
 from gateway.contract import Label, Record, Topics, dictionary
-from gateway.detector import Detector
+from gateway.detectors import Detectors
 from gateway.facilities import Facilities
 from gateway.home import ABOUT, DATABASE
 from gateway.night_water import NightWater
@@ -87,7 +87,7 @@ class _Box:
         )  # fmt: skip
         roles = [Role(s.id, s.point, s.kind, numbered=s.source == "n1") for s in site.sensors.values()]
         self.pipeline = Pipeline(
-            roles, build_alarms.alarms(site, kept, stamp.mono_s), deeds, Detector.from_models({}), self.pending,
+            roles, build_alarms.alarms(site, kept, stamp.mono_s), deeds, Detectors({}), self.pending,
             lambda: stamp.mono_s, stamp.label,
         )  # fmt: skip
         self.facilities = Facilities(

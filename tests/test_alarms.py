@@ -328,7 +328,7 @@ def test_a_model_without_an_answer_ends_no_alarm_and_what_had_not_come_yet_begin
         if score is None:
             one.alarms.no_score("water-leak", "flow")
         else:
-            one.told += one.alarms.score("water-leak", "flow", score, one.now_s, {"model": "water-leak"})
+            one.told += one.alarms.score("water-leak", "flow", score, one.now_s, lambda: {"model": "water-leak"})
 
     scores(0.95)
     one.later(590)
