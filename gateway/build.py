@@ -248,9 +248,11 @@ def _detectors(
     models: dict[str, list[str]], store: Store, label: Label, kept: dict[str, object], pending: Pending
 ) -> Detectors:
     """With the hour before this start, so that a restart blinds no model."""
+    if not models:
+        return Detectors({})
     detectors = Detectors.of_site(models, kept, pending.keep, store.path.parent / PACKAGES)
     watched = sorted({sensor for scored in models.values() for sensor in scored})
-    means = store.history.means_before(watched, label, WINDOW_MIN) if watched else {}
+    means = store.history.means_before(watched, label, WINDOW_MIN)
     end_s = label.mono // MINUTE_S * MINUTE_S
     detectors.restore({sensor: {"end_s": end_s, "minutes": window} for sensor, window in means.items()}, label.mono)
     return detectors
