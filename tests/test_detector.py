@@ -223,8 +223,8 @@ def test_an_unknown_model_leaves_a_fault_that_names_the_known_ones() -> None:
 
 def test_a_site_without_models_loads_neither_numpy_nor_onnxruntime() -> None:
     code = (
-        "import sys; from gateway.detector import Detector; d = Detector.from_models({}); d.feed('s', 1.0, 0.0); "
-        "assert d.tick(999.0) == {}; print([m for m in ('numpy', 'onnxruntime') if m in sys.modules])"
+        "import sys; from gateway.detectors import Detectors; d = Detectors({}); d.feed('s', 1.0, 0.0); "
+        "assert d.tick(999.0, None) == {}; print([m for m in ('numpy', 'onnxruntime') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.strip() == "[]"

@@ -217,7 +217,7 @@ def started(box: Box) -> Detector:
     means = box.store.history.means_before(["flow"], box.label(), WINDOW_MIN)
     detector = Detector(Even(), ["flow"])
     end_s = box.now_s // 60 * 60
-    detector.restore({sensor: {"end_s": end_s, "m3_s": window} for sensor, window in means.items()}, box.now_s)
+    detector.restore({sensor: {"end_s": end_s, "minutes": window} for sensor, window in means.items()}, box.now_s)
     return detector
 
 

@@ -8,7 +8,7 @@ import pytest
 from drivers.reading import Reading
 from gateway.alarms import Alarms, Rule
 from gateway.conditions import parse
-from gateway.detector import Detector
+from gateway.detectors import Detectors
 from gateway.lookback import Span, samples_of
 from gateway.pending import Pending
 from gateway.pipeline import Pipeline
@@ -75,7 +75,7 @@ class Polled(Centre):
         ]
         self.pending = Pending(self.label, 10.0, 30.0)
         self.pipeline = Pipeline(
-            roles, alarms, deeds([], {}, self.pending, self.label), Detector(None, ()), self.pending,
+            roles, alarms, deeds([], {}, self.pending, self.label), Detectors({}), self.pending,
             lambda: self.now_s, self.label, self.store.kept(),
         )  # fmt: skip
         self.commits = 0

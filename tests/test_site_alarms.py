@@ -10,7 +10,7 @@ from drivers.reading import Reading, Value
 from gateway import build_alarms, config
 from gateway.alarms import ACKNOWLEDGED, CAME, RETURNED, UNACKNOWLEDGED, Refused
 from gateway.contract import Label
-from gateway.detector import Detector
+from gateway.detectors import Detectors
 from gateway.packs import open_records
 from gateway.pending import Pending
 from gateway.pipeline import Pipeline
@@ -50,7 +50,7 @@ class Centre:
         roles = [Role(s.id, s.point, s.kind, valid=s.valid, numbered=s.source == "n1") for s in site.sensors.values()]
         self.pipeline = Pipeline(
             roles, build_alarms.alarms(site, dict(kept or {}), now_s), deeds([], {}, self.pending, self.label, {}),
-            Detector.from_models({}), self.pending, lambda: self.now_s, self.label, {},
+            Detectors({}), self.pending, lambda: self.now_s, self.label, {},
             faults=build_alarms.faults(site), buttons=build_alarms.buttons(site),
         )  # fmt: skip
         self.pipeline.restore({}, now_s)
