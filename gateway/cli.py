@@ -35,7 +35,8 @@ COMMANDS = {
     "output": Command("gateway.output", "hold an output by hand for a while, and let go of it"),
     "mode": Command("gateway.mode", "test or maintenance: alarms are marked, some reactions wait; ends by itself"),
     "model": Command(
-        "gateway.model", "signed packages of models: verify, install; which runs: shadow, promote, rollback"
+        "gateway.model",
+        "signed packages of models: which there are, which runs, and windows to train the next",
     ),
     "report": Command("gateway.report", "the month of a centre, or of many, as one page for the residents' council"),
     "db": Command("gateway.db", "look inside the gateway's database"),

@@ -3,19 +3,23 @@
     linli model verify FOLDER --key CITY.pub
     linli model install FOLDER --key CITY.pub --state DIR
     linli model list --state DIR
+    linli model collect --state DIR > windows.jsonl
     linli model shadow NAME VERSION --state DIR [--after-days N] [--by WHO]
     linli model promote|rollback NAME --state DIR [--by WHO]
 
-The first three need no gateway and touch nothing that runs; the others ask the one that runs here.
+The first four need no gateway and touch nothing that runs; the others ask the one that runs here.
 """
 
 import argparse
 import json
+import sqlite3
 import sys
 from pathlib import Path
 
 from gateway.contract import Json
 from gateway.control import NotRunning, ask
+from gateway.home import DATABASE
+from gateway.model_collect import labelled
 from gateway.model_packages import PACKAGES, Package, checked, install, installed
 from gateway.signing import PublicKey, SignatureError, parse_public_key
 from models.package import shipped
@@ -27,7 +31,7 @@ _DEEDS = ("shadow", "promote", "rollback")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("do", choices=("list", *_PACKAGES, *_DEEDS), help="what to do")
+    parser.add_argument("do", choices=("list", "collect", *_PACKAGES, *_DEEDS), help="what to do")
     parser.add_argument("what", nargs="*", metavar="FOLDER | NAME [VERSION]", help="the package, or the model")
     parser.add_argument("--key", action="append", type=Path, default=[], metavar="PUB", help="who may sign; repeat it")
     parser.add_argument("--state", type=Path, metavar="DIR", help="the gateway's state folder; all but verify need it")
@@ -45,6 +49,8 @@ def run(args: argparse.Namespace) -> int:
     try:
         if args.do == "list":
             return _list(args)
+        if args.do == "collect":
+            return _collect(args)
         if args.do in _DEEDS:
             return _decide(args)
         folder, keys = Path(args.what[0]), [_key(path) for path in args.key]
@@ -56,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _lacks(args: argparse.Namespace) -> str:
-    words = {"list": 0, "shadow": 2}.get(args.do, 1)
+    words = {"list": 0, "collect": 0, "shadow": 2}.get(args.do, 1)
     if len(args.what) != words:
         expected = {0: "nothing more", 2: "NAME VERSION"}.get(words, "FOLDER" if args.do in _PACKAGES else "NAME")
         return f"found {' '.join(args.what) or 'nothing'} after {args.do}, expected {expected}."
@@ -118,6 +124,18 @@ def _runs(running: list[Json], name: str, version: str) -> str:
         if one["model"] == name and one["other"] == version:
             return "before" if one["on_probation"] else "shadow"
     return ""
+
+
+def _collect(args: argparse.Namespace) -> int:
+    database: Path = args.state / DATABASE
+    if not database.is_file():
+        return _say(f"{database}: found no database, expected one; see --state (linli run makes it).", WRONG_USE)
+    try:
+        for row in labelled(database):
+            print(json.dumps(row))
+    except sqlite3.Error as error:
+        return _say(f"{database}: found {error}, expected a sound database; see linli doctor.", CHECK_FAILED)
+    return GOOD
 
 
 def _decide(args: argparse.Namespace) -> int:

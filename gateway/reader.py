@@ -117,6 +117,11 @@ class Reader:
         spans = lookback.spans(self._db, from_s, to_s)
         return [minute for span in spans for _, minute in lookback.minutes_of(self._db, [sensor], span)]
 
+    def means(self, sensor: str, boot: int, mono_s: float, minutes_back: int) -> list[float | None]:
+        """The mean of each of the last whole minutes before a moment of a boot, oldest first; None: not measured."""
+        found = lookback.means_before(self._db, [sensor], Label(boot, mono_s, None, "unsure", None, ""), minutes_back)
+        return found.get(sensor, [None] * minutes_back)
+
     def samples(self, sensor: str, from_s: float, to_s: float, limit: int) -> list[Sample]:
         """Raw samples between two walls (UTC seconds), the first `limit` of them."""
         spans = lookback.spans(self._db, from_s, to_s)

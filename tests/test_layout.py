@@ -48,8 +48,9 @@ DOORS = {
 GATEWAY_ORDER = (
     # the program
     "__main__", "cli", "doctor", "doctor_closed", "doctor_checks", "doctor_modbus", "doctor_finding",
-    "alarm", "alarm_journal", "facility", "facility_page", "report", "report_page", "report_parts", "plot", "page",
-    "output", "mode", "model", "at_box", "check", "db", "outbox", "run", "diskless", "build",
+    "alarm", "model", "model_collect", "alarm_journal",
+    "facility", "facility_page", "report", "report_page", "report_parts", "plot", "page",
+    "output", "mode", "at_box", "check", "db", "outbox", "run", "diskless", "build",
     "report_figures", "facility_figures", "report_facts", "month", "scan_bus", "taken_up", "build_alarms",
     "build_lines", "build_deeds", "check_device", "desk", "city_desk", "box", "by_hand", "contract_command",
     # the flow and what it asks

@@ -1,6 +1,7 @@
 """A whole gateway on a virtual clock, and models that mean it no good: it reads, keeps and tells all the same."""
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ import pytest
 from test_model_packages import KEYS, package
 
 from drivers.node_frame import DATA
+from gateway import cli
 from gateway.config import load
 from gateway.desk import Desk
 from gateway.model_packages import PACKAGES, install
@@ -27,8 +29,9 @@ NERVOUS = onnx_made.linear(weight=1.0, bias=-8.0)
 class Taps:
     """Flows that rest, with a minute of 100 ml/s each ten."""
 
-    def __init__(self, rig: CostRig) -> None:
+    def __init__(self, rig: CostRig, leak_m3_s: float = 0.0) -> None:
         self.made = 0
+        self._leak_m3_s = leak_m3_s
         self._node = rig.node("n1", 4096, f"taps;flow*{SENSORS}")
         self._next_s: float | None = None
         rig.each_step(self._produce)
@@ -40,7 +43,7 @@ class Taps:
         self._next_s += EVERY_S
         for point in range(SENSORS):
             runs = (now_s // 60 + point) % 10 == 0
-            assert self._node.add(DATA, point, 1e-4 if runs else 0.0)
+            assert self._node.add(DATA, point, 1e-4 if runs else self._leak_m3_s)
             self.made += 1
 
 
@@ -129,3 +132,39 @@ def test_a_sound_model_runs_as_shadow_and_is_counted(tmp_path: Path, calm: Told)
     assert (water["active"], water["other"], water["on_probation"]) == ("1.0.0", "2.0.0", False)
     assert water["counts"]["minutes"] == 30 and water["counts"]["windows"] == 30 * SENSORS
     assert found.counts == calm.counts
+
+
+@pytest.mark.parametrize(
+    ("deeds", "labels"),
+    [
+        ([], []),
+        (["acknowledge"], ["acknowledged"]),
+        (["shelve"], ["rejected"]),
+        (["acknowledge", "shelve"], ["rejected"]),
+    ],
+)
+def test_what_people_made_of_a_models_alarm_is_collected_without_a_word_of_who_or_where(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], deeds: list[str], labels: list[str]
+) -> None:
+    with CostRig(site(tmp_path, sensors=SENSORS, model=True), tmp_path / "state", step_s=1.0) as rig:
+        Taps(rig, leak_m3_s=2e-5)
+        rig.go(3000.0)
+        assert rig.pipeline.standing()["model"] == "unacknowledged"
+        for deed in deeds:
+            by = "desk:王工"
+            assert rig.pipeline.shelve("model", 1.0, by) if deed == "shelve" else rig.pipeline.acknowledge("model", by)
+        rig.go(120.0)
+    assert cli.main(["model", "collect", "--state", str(tmp_path / "state")]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["label"] for row in rows] == labels
+    for row in rows:
+        assert set(row) == {"model", "version", "label", "score", "m3_s"}
+        assert (row["model"], row["version"]) == ("water-leak", "1.0.0") and row["score"] > 0.9
+        known = [minute for minute in row["m3_s"] if minute is not None]
+        assert len(row["m3_s"]) == 60 and len(known) >= 40
+        assert min(known) == pytest.approx(2e-5, rel=0.05) and max(known) > 5e-5
+
+
+def test_collecting_from_nothing_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["model", "collect", "--state", str(tmp_path)]) == 2
+    assert "found no database, expected one" in capsys.readouterr().err
