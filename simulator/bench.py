@@ -79,7 +79,8 @@ PARTS = {
     "growth": Part(bench_store.growth, True, (
         "backlog_growth", *(f"commit_ms_1e{power}" for power in (4, 5, 6, 7)))),
     "start-up": Part(bench_flow.start_up, True, ("start_s",)),
-    "inference": Part(bench_flow.inference, True, ("inference_us",)),
+    "inference": Part(bench_flow.inference, True, (
+        "inference_us", "session_us", "score_us_500", "model_start_s")),
     "bare": Part(_bare, True, ("bare_fsync_ms", "bare_round_trip_ms", "bare_paho", "bare_broker", "bare_pty_cobs")),
     "stall": Part(bench_alarms.stalled, False, _alarms("_stall")),
     "waiting": Part(bench_store.waiting, False, _alarms("_drain_1e6", "_wait_1e6", "_drain_1e7", "_wait_1e7")),

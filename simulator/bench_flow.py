@@ -1,9 +1,13 @@
 """Throughput, CPU, memory, bytes and start-up: readings from serial frames to a subscriber."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
-from models.package import MODELS, load_models
+from gateway.detector import Detector
+from gateway.windows import LATE_S
+from models.features import features
+from models.package import MODELS, Model, load_models
 from simulator.bench_limits import MESSAGE_B, Limits
 from simulator.bench_rig import Rig, Usage
 from simulator.bench_table import Figure, median
@@ -70,15 +74,54 @@ def start_up(folder: Path, limits: Limits, *, quick: bool) -> list[Figure]:
     return [Figure("start_s", median(took), "s", round(limits.start_s, 3), "bare Python importing the same libraries")]
 
 
+SENSORS_SCORED = 500
+
+
 def inference(_folder: Path, limits: Limits, *, quick: bool) -> list[Figure]:
-    """One window of an hour to one score."""
+    """From windows to scores: one with its features, one already in features, and a large centre's each second."""
     times = 500 if quick else 5000
     [model] = load_models(["water-leak"]).values()
     window = [[minute * 1e-6 for minute in range(60)]]
+    row = features(window)
+    bare = round(limits.score_us(next(MODELS.glob("water/model.onnx"))), 2)
+    return [
+        Figure("inference_us", _median_us(lambda: model.score(window), times), "us", bare,
+               "bare onnxruntime session, without the features"),
+        Figure("session_us", _median_us(lambda: model.session.score(row), times), "us", bare,
+               "bare onnxruntime session"),
+        Figure("score_us_500", _median_us(_ticks(model), times // 10) / SENSORS_SCORED, "us", bare,
+               "bare onnxruntime session, one row"),
+        Figure("model_start_s", median(limits.model_start_s(_LOAD) for _ in range(3)), "s",
+               round(limits.model_start_s("pass"), 3), "a bare Python that imports numpy and onnxruntime"),
+    ]  # fmt: skip
+
+
+_LOAD = "from models.package import load_models; load_models(['water-leak'])"
+
+
+def _median_us(run: Callable[[], object], times: int) -> float:
     took = []
     for _ in range(times):
         began_s = time.perf_counter()
-        model.score(window)
+        run()
         took.append((time.perf_counter() - began_s) * 1e6)
-    bare = round(limits.score_us(next(MODELS.glob("water/model.onnx"))), 2)
-    return [Figure("inference_us", median(took), "us", bare, "bare onnxruntime session, without the features")]
+    return median(took)
+
+
+def _ticks(model: Model) -> Callable[[], object]:
+    """A minute's work of the detector for a large centre, each time it is called: its windows are full."""
+    sensors = [f"s{n:03}" for n in range(SENSORS_SCORED)]
+    detector = Detector(model, sensors)
+    minutes = [minute * 1e-6 for minute in range(60)]
+    detector.restore({sensor: {"end_s": 3600.0, "minutes": minutes} for sensor in sensors}, 3601.0)
+    now = iter(range(3600, 10**9, 60))
+
+    def tick() -> object:
+        at_s = float(next(now))
+        for sensor in sensors:
+            detector.feed(sensor, 1e-6, at_s)
+        scored = detector.tick(at_s + 60.0 + LATE_S)
+        assert len(scored) == SENSORS_SCORED
+        return scored
+
+    return tick

@@ -92,6 +92,12 @@ class Limits:
         """One row through a bare onnxruntime session of this model, median."""
         return float(_python(_SCORE, str(model)))
 
+    def model_start_s(self, code: str) -> float:
+        """A new Python that imports numpy and onnxruntime, and then runs this, to its end."""
+        began_s = time.perf_counter()
+        _python(f"import numpy, onnxruntime; {code}")
+        return time.perf_counter() - began_s
+
     @property
     def alarm_ms(self) -> float:
         """What no alarm can be quicker than: one fsync and one way through the broker."""
