@@ -19,6 +19,7 @@ MODEL_EVERY_S = 60.0
 
 
 def alarm_rules(file: SiteFile) -> Iterator[Mistake]:
+    yield from _rate_rules(file)
     for name, alarm in entries(file.alarm):
         for index, condition in items(alarm.any):
             yield from _condition_rules(file, condition, ("alarm", name, "any", index))
@@ -27,6 +28,20 @@ def alarm_rules(file: SiteFile) -> Iterator[Mistake]:
         if steps != sorted(set(steps)):
             expected = "minutes since it came, each more than the one before"
             yield Mistake(("alarm", name, "escalate_min"), str(steps), expected, "write for example [3, 15]")
+
+
+def _rate_rules(file: SiteFile) -> Iterator[Mistake]:
+    """`at most` changes what a score counts for, so all conditions on one model and sensor must agree."""
+    first: dict[tuple[str, str], Condition] = {}
+    for name, alarm in entries(file.alarm):
+        for index, condition in items(alarm.any):
+            if condition.subject != "model":
+                continue
+            other = first.setdefault((condition.model or "", condition.sensor), condition)
+            alike = (other.number, other.a_month) == (condition.number, condition.a_month)
+            if not alike and (other.a_month or condition.a_month):
+                expected = f"the number and rate of {quoted(other.text)}"
+                yield Mistake(("alarm", name, "any", index), quoted(condition.text), expected, "write both alike")
 
 
 def _button_rules(file: SiteFile, alarm: Alarm, path: Path) -> Iterator[Mistake]:

@@ -228,6 +228,12 @@ class Alarms:
                 found.setdefault(model, []).append(sensor)
         return found
 
+    def rates(self) -> dict[tuple[str, str], tuple[float, float, float]]:
+        """{(model, sensor): (number, comings a month, for_s)} of the conditions that say how often they may come."""
+        truths = [truth.condition for watchers in self._watchers.values() for _, truth in watchers]
+        longest_first = sorted(truths, key=lambda c: -c.for_s)  # the shortest is what counts
+        return {(c.model, c.sensor): (c.number, c.a_month, c.for_s) for c in longest_first if c.model and c.a_month}
+
     # -- what is seen ------------------------------------------------------------------------------------------------
 
     def reading(self, sensor: str, value: Value, mono_s: float, now_s: float, src: str | None = None) -> list[Change]:

@@ -21,7 +21,7 @@ from drivers.pulses import PulseMeter
 from drivers.reading import GOOD, Fact, Reading
 from drivers.serial_line import SerialLine
 from gateway import build_alarms, build_deeds, build_lines, health
-from gateway.alarms import Came
+from gateway.alarms import Alarms, Came
 from gateway.box import Box, Parts
 from gateway.button import HOLD_S, Button
 from gateway.city_desk import CityDesk
@@ -244,13 +244,12 @@ def _outputs(site: Site, pins: Pins, devices: dict[str, Unit], kept: dict[str, o
     return found
 
 
-def _detectors(
-    models: dict[str, list[str]], store: Store, label: Label, kept: dict[str, object], pending: Pending
-) -> Detectors:
+def _detectors(alarms: Alarms, store: Store, label: Label, kept: dict[str, object], pending: Pending) -> Detectors:
     """With the hour before this start, so that a restart blinds no model."""
+    models = alarms.models()
     if not models:
         return Detectors({})
-    detectors = Detectors.of_site(models, kept, pending.keep, store.path.parent / PACKAGES)
+    detectors = Detectors.of_site(models, kept, pending.keep, store.path.parent / PACKAGES, alarms.rates())
     watched = sorted({sensor for scored in models.values() for sensor in scored})
     means = store.history.means_before(watched, label, WINDOW_MIN)
     end_s = label.mono // MINUTE_S * MINUTE_S
@@ -272,7 +271,7 @@ def _pipeline(
         )
         for s in sensors
     ]  # fmt: skip
-    detectors = _detectors(alarms.models(), store, wall.label(), kept, pending)
+    detectors = _detectors(alarms, store, wall.label(), kept, pending)
     tickets = Tickets(build_lines.places(site), business_day(wall.label, site.tz), kept, pending.keep)
     pipeline = Pipeline(
         roles, alarms, deeds, detectors, pending, clock.mono_s, wall.label, kept, tickets.named,

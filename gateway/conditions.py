@@ -1,6 +1,6 @@
 """The sentences of a site file: an alarm's `any`, a reaction's `when` and `do`.
 
-condition = subject test [ "for" number unit ]
+condition = subject test [ "at" "most" number "a" "month" ] [ "for" number unit ]
 subject   = sensor | "model:" name "on" sensor
 test      = "is" word | compare number [ "deadband" number ]
 compare   = ">" | ">=" | "<" | "<="
@@ -29,6 +29,7 @@ NAME = r"[a-z][a-z0-9-]{0,31}"
 UNIT_S = {"s": 1.0, "min": 60.0, "h": 3600.0}
 DURATION_MAX_S = 31 * 86400.0
 TEXT_MAX = 200
+RATE_MAX = 30.0  # comings a month
 
 SILENT = "silent"
 LOOP_WORDS = ("cut", "short")
@@ -60,6 +61,7 @@ class Condition(Struct, frozen=True):
     test: "is" with `word`, or a comparison with `number` (SI unit of the sensor; a model's score is 0..1).
     for_s: how long it must hold, 0 = at once; the alarm engine counts that. text: as written.
     deadband: how far behind `number` a value must come back until the test does not hold any more.
+    a_month: of a model: how often it may come a month by the sensor's own past; 0: as often as it does.
     """
 
     subject: Literal["sensor", "model"]
@@ -71,6 +73,7 @@ class Condition(Struct, frozen=True):
     for_s: float
     text: str
     deadband: float = 0.0
+    a_month: float = 0.0
 
     def holds(self, value: Value, *, held: bool = False) -> bool:
         """Whether `value` (of the sensor, or the model's score) fulfils the test at this instant; held: it did before.
@@ -113,15 +116,18 @@ def parse(text: str) -> Condition:
     words = _Words(text)
     subject, model, sensor = _subject(words)
     test, word, number = _test(words)
-    deadband = for_s = 0.0
+    deadband = for_s = a_month = 0.0
     if test != "is" and words.at_word("deadband"):
         words.take()
         deadband = _deadband(words)
+    if subject == "model" and test == ">" and words.at_word("at"):
+        words.take()
+        a_month = _rate(words)
     if words.at_word("for"):
         words.take()
         for_s = _duration(words)
     words.end('the end, or "for" and a time', 'write for example "… for 10 min"')
-    return Condition(subject, sensor, model, test, word, number, for_s, text, deadband)
+    return Condition(subject, sensor, model, test, word, number, for_s, text, deadband, a_month)
 
 
 def parse_when(text: str) -> When:
@@ -190,6 +196,20 @@ def _deadband(words: "_Words") -> float:
     if number <= 0:
         words.index = start
         words.stop(expected, example)
+    return number
+
+
+def _rate(words: "_Words") -> float:
+    """most 1 a month"""
+    example = 'write for example "… > 0.9 at most 1 a month"'
+    words.match("most", '"most"', example)
+    start = words.index
+    number = _number(words, f"a number above 0, {RATE_MAX:g} at most", example)
+    if not 0 < number <= RATE_MAX:
+        words.index = start
+        words.stop(f"a number above 0, {RATE_MAX:g} at most", example)
+    words.match("a", '"a month"', example)
+    words.match("month", '"a month"', example)
     return number
 
 

@@ -170,6 +170,7 @@ class AlarmCause(Struct, kw_only=True):
     src: Annotated[Src | UnsetType, Meta(description="the record that did it")] = UNSET
     model: str | UnsetType = UNSET
     version: Annotated[str | UnsetType, Meta(description="of the model")] = UNSET
+    limit: Annotated[float | UnsetType, Meta(description="what the score had to be above by the sensor's past")] = UNSET
     because: Annotated[list[Because] | UnsetType, Meta(description="what the model found, most first")] = UNSET
     first: Annotated[str | UnsetType, Meta(description="of a flood: the alarm that came first")] = UNSET
 

@@ -37,6 +37,9 @@ class Detector:
     fault: empty, or the one reason why there are no scores. Nothing here raises: acquisition goes on.
     """
 
+    row_min = 1.0
+    """Minutes that a score stands for."""
+
     def __init__(self, model: Scorer | None, sensors: Iterable[str], fault: str = "") -> None:
         self._model = model
         self.windows = Windows(sensors, least=0.0)  # water that runs back is no leak

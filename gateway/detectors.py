@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from gateway.calibration import Calibration, Rate
 from gateway.contract import Json
 from gateway.detector import Detector
 from gateway.model_packages import package_folder
@@ -24,9 +25,15 @@ EVIDENCE_FROM = 0.5
 class Detectors:
     """by_name: {model: what runs it}."""
 
-    def __init__(self, by_name: Mapping[str, Detector | Rows], rollouts: Mapping[str, Rollout] | None = None) -> None:
+    def __init__(
+        self,
+        by_name: Mapping[str, Detector | Rows],
+        rollouts: Mapping[str, Rollout] | None = None,
+        calibration: Calibration | None = None,
+    ) -> None:
         self._by_name = dict(by_name)
         self.rollouts = dict(rollouts or {})
+        self._calibration = calibration or Calibration({}, {}, lambda key, value: None)
         self.pairs = [(name, sensor) for name, one in by_name.items() for sensor in one.windows.of]
         self._of: dict[str, list[Detector | Rows]] = {}
         for name, sensor in self.pairs:
@@ -35,11 +42,11 @@ class Detectors:
     @classmethod
     def of_site(
         cls, wanted: Mapping[str, Sequence[str]], kept: Mapping[str, object], keep: Callable[[str, object], None],
-        packages: Path,
+        packages: Path, rates: Mapping[tuple[str, str], tuple[float, float, float]] | None = None,
     ) -> Detectors:  # fmt: skip
         """wanted: {model: sensors}, as the site's conditions name them. kept, keep: what must survive a restart.
 
-        packages: the folder where `linli model install` puts them.
+        packages: the folder where `linli model install` puts them. rates: as Alarms.rates() says.
         """
         found: dict[str, Detector | Rows] = {}
         rollouts: dict[str, Rollout] = {}
@@ -52,7 +59,8 @@ class Detectors:
                 found[name] = Detector(rollouts[name], sensors)
             except ModelError as error:
                 found[name] = Detector(None, (), fault=str(error))
-        return cls(found, rollouts)
+        wanted_rates = {pair: Rate(*rate) for pair, rate in (rates or {}).items()}
+        return cls(found, rollouts, Calibration(wanted_rates, kept, keep))
 
     def decided(self) -> list[tuple[str, Json]]:
         """(model, what was decided about its versions) since the last time."""
@@ -93,11 +101,12 @@ class Detectors:
             one.windows.run(sensors, values, monos_s)
 
     def tick(self, mono_s: float, wall_s: float | None) -> dict[tuple[str, str], float]:
-        """{(model, sensor): score} of what was scored just now."""
+        """{(model, sensor): score} of what was scored just now, as it counts for the alarms: see calibration.py."""
         found = {}
         for name, one in self._by_name.items():
             scores = one.tick(mono_s, wall_s) if isinstance(one, Rows) else one.tick(mono_s)
-            found.update({(name, sensor): score for sensor, score in scores.items()})
+            for sensor, score in scores.items():
+                found[name, sensor] = self._calibration.judged(name, sensor, score, one.row_min)
         return found
 
     def score(self, model: str, sensor: str) -> float | None:
@@ -110,7 +119,7 @@ class Detectors:
         told: Json = {"model": model, "version": one.version}
         if score >= EVIDENCE_FROM and (because := one.because(sensor)):
             told["because"] = because
-        return told
+        return told | self._calibration.evidence(model, sensor)
 
     def restore(self, state: Mapping[str, Any], mono_s: float) -> None:
         """The last hour of each sensor, in times of this boot's clock: see Windows.restore()."""

@@ -136,6 +136,7 @@ class Rows:
         self._keep = keep
         self._learner = LEARNERS[name](self.sensors)
         self.version = self._learner.version
+        self.row_min = self._learner.row_s / 60
         self._row: int | None = None
         self._offset_s: float | None = None
         self._scores: dict[str, float] = {}

@@ -51,6 +51,19 @@ def test_a_comparison_never_holds_for_a_truth_a_word_or_no_number():
         assert not any(parse(f"a {compare} 1").holds(value) for value in (True, False, "cut", float("nan")))
 
 
+def test_a_model_may_say_how_often_it_comes_by_the_sensors_own_past():
+    odd = parse("model:generic on hall/temp > 0.9 at most 0.5 a month for 5 min")
+    assert (odd.number, odd.a_month, odd.for_s) == (0.9, 0.5, 300.0)
+    assert parse("model:generic on hall/temp > 0.9 for 5 min").a_month == 0.0
+    for text in (
+        "hall/temp > 20 at most 1 a month", "model:generic on hall/temp < 0.9 at most 1 a month",
+        "model:generic on hall/temp > 0.9 at most 31 a month", "model:generic on hall/temp > 0.9 at most 1 a year",
+        "model:generic on hall/temp > 0.9 at least 1 a month", "model:generic on hall/temp > 0.9 at most",
+    ):  # fmt: skip
+        with pytest.raises(ConditionError):
+            parse(text)
+
+
 def test_a_model_is_asked_about_a_sensor():
     leak = parse("model:water-leak on basement/main/flow > 0.9 for 10 min")
     assert (leak.subject, leak.model, leak.sensor) == ("model", "water-leak", "basement/main/flow")

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gateway.alarms import Alarms, Rule
+from gateway.conditions import parse
 from gateway.detector import Detector
 from gateway.detectors import Detectors
 from gateway.row_models import GAP_S_MAX, KEEP, ROWS_AT_ONCE, Rows
@@ -180,6 +182,27 @@ def test_the_leak_models_evidence_names_the_features_that_make_its_score() -> No
     assert isinstance(because, list) and 1 <= len(because) <= 3
     assert all(0.0 < one["far"] <= score for one in because)
     assert because == sorted(because, key=lambda one: -one["far"])
+
+
+def test_a_condition_that_says_how_often_it_may_come_is_judged_by_the_sensors_own_past(tmp_path: Path) -> None:
+    rule = Rule("leak", "leak", "low", (parse("model:water-leak on main > 0.4 at most 1 a month for 5 min"),))
+    rates = Alarms([rule], {}, {}, 0.0).rates()
+    assert rates == {("water-leak", "main"): (0.4, 1.0, 300.0)}
+    detectors = Detectors.of_site({"water-leak": ["main"]}, {}, lambda key, value: None, tmp_path, rates)
+    said = []
+    for minute in range(10 * 60):
+        leak = 1e-4 if minute < 120 else 2e-5 if 300 <= minute < 420 else 0.0  # a large one, and one that is smaller
+        detectors.feed("main", leak, minute * 60.0)
+        for score in detectors.tick(minute * 60.0 + 6.0, None).values():
+            said.append((minute, score))
+    raw = detectors.score("water-leak", "main")
+    assert raw is not None and raw < 0.4
+    assert max(score for minute, score in said if minute < 120) > 0.9
+    limit = detectors.evidence("water-leak", "main", 0.9)["limit"]
+    assert isinstance(limit, float) and pytest.approx(limit) == 0.4 + 0.9 * 0.6
+    assert "limit" not in Detectors.of_site({"water-leak": ["main"]}, {}, lambda key, value: None, tmp_path).evidence(
+        "water-leak", "main", 0.9
+    )
 
 
 def test_readings_in_columns_reach_each_model_of_a_sensor() -> None:

@@ -56,7 +56,7 @@ GATEWAY_ORDER = (
     # the flow and what it asks
     "retained", "pipeline", "sensors", "sensor_faults", "snapshot", "own_alarms", "facilities", "alarms", "alarm_life",
     "alarm_runs", "moment", "deeds", "durable",
-    "detectors", "rollout", "row_models", "detector", "windows", "model_packages",
+    "detectors", "calibration", "rollout", "row_models", "detector", "windows", "model_packages",
     "health", "control", "local", "button", "meters", "modbus_port", "listen_port", "ports",
     "night_water", "upkeep", "exercise", "switches", "reactions", "proofs", "modes", "until",
     "queues", "queue_watch", "queue_plan", "lines", "stands", "books", "ratings", "figures", "tally", "visits",
