@@ -22,6 +22,7 @@ from gateway.contract_commands import (
     SPAN_MAX_S,
     AlarmArgs,
     ModeArgs,
+    ModelArgs,
     OutputArgs,
     PacksArgs,
     SamplesArgs,
@@ -136,6 +137,9 @@ class CityDesk:
             return {"energised": deeds.outputs()[args.output], "hand": deeds.hands().get(args.output)}
         if isinstance(args, ModeArgs):
             return {"modes": hand.mode(args.mode, args.place, _minutes(args), by)["modes"]}
+        if isinstance(args, ModelArgs):
+            pipeline = self._parts.pipeline
+            return {"models": pipeline.models(args.deed, args.model, args.version, args.after_days, by)}
         assert isinstance(args, AlarmArgs)
         if isinstance(args, ShelveArgs):
             done = hand.shelve(args.alarm, args.hours, by)

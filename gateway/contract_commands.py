@@ -101,11 +101,22 @@ class ModeArgs(Args, kw_only=True):
     minutes: Annotated[float, Meta(gt=0, le=1440, description="not for end")] | UnsetType = UNSET
 
 
+class ModelArgs(Args, kw_only=True):
+    """Which version of a model runs: docs/models.md. The package must be installed at the box."""
+
+    deed: Literal["shadow", "promote", "rollback"]
+    model: str
+    version: Annotated[str, Meta(description="of shadow: which one")] = ""
+    after_days: Annotated[
+        float, Meta(ge=0, le=90, description="of shadow: promote it by itself after so long; 0: never")
+    ] = 0.0
+
+
 ARGS: dict[str, dict[str, type[Args]]] = {
     READ: {"state": Args, "health": Args, "snapshot": Args, "samples": SamplesArgs, "packs": PacksArgs},
     OPERATE: {
         "acknowledge": AlarmArgs, "reset": AlarmArgs, "shelve": ShelveArgs, "unshelve": AlarmArgs,
-        "output": OutputArgs, "mode": ModeArgs,
+        "output": OutputArgs, "mode": ModeArgs, "model": ModelArgs,
     },
 }  # fmt: skip
 """{class: {what may be done: its args}}; no word stands in two classes."""

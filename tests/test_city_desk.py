@@ -13,8 +13,10 @@ from jsonschema import Draft202012Validator
 from drivers.node_frame import DATA, EVENT
 from gateway.contract_commands import OPERATE, READ, envelope
 from gateway.contract_schema import schemas
+from gateway.model_packages import PACKAGES, install
 from simulator.cost_rig import CostRig
 from tests.command_rig import CITY, body, signed
+from tests.test_model_packages import KEYS, package
 
 STRICT = {name: Draft202012Validator(schema) for name, schema in schemas(strict=True).items()}
 
@@ -144,6 +146,27 @@ def test_shelving_ends_and_what_the_site_file_leaves_to_the_spot_is_refused(rig:
         ("not-possible", "reset"),
         ("not-possible", "acknowledge"),
     ]
+
+
+def test_the_city_lets_a_model_run_as_shadow_and_promotes_it(tmp_path: Path) -> None:
+    install(package(tmp_path / "new"), KEYS, tmp_path / "state" / PACKAGES)
+    model = (
+        'alarm.flow = { name = "流", severity = "low", any = ["model:water-leak on cellar/flow > 0.9"] }\n\n[uplink]'
+    )
+    for rig in wet(tmp_path, SITE.replace("[uplink]", model)):
+        refused = rig.operate("model", deed="promote", model="water-leak")
+        assert (refused["status"], refused["reason"]) == ("refused", "not-possible")
+        assert "found no shadow, expected one" in refused["why"]
+        [shadow] = rig.operate("model", deed="shadow", model="water-leak", version="2.0.0", after_days=14)["data"][
+            "models"
+        ]
+        assert (shadow["active"], shadow["other"], shadow["promote_min"]) == ("1.0.0", "2.0.0", 14 * 1440)
+        [now] = rig.operate("model", deed="promote", model="water-leak")["data"]["models"]
+        assert (now["active"], now["on_probation"]) == ("2.0.0", True)
+        rig.go(2.0)
+        assert [event["by"] for event in rig.events("model.decided")] == ["city:张三", "city:张三"]
+        for pack in rig.heard["up/events"]:
+            STRICT["pack-events"].validate(pack)
 
 
 def test_an_output_is_held_and_let_go_and_a_mode_begins_and_ends(rig: Rig) -> None:

@@ -6,7 +6,6 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-import onnx_made
 import pytest
 
 from gateway import cli, model_packages
@@ -15,6 +14,7 @@ from gateway.signing import SecretKey, new_key, sign
 from models import onnx_file, trial
 from models.features import NAMES
 from models.session import ModelError
+from tests import onnx_made
 
 CITY = new_key(bytes(range(32)), b"thecity1")
 THIEF = new_key(bytes(range(1, 33)), b"athief01")

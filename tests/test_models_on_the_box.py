@@ -6,9 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
-import onnx_made
 import pytest
-from test_model_packages import KEYS, package
 
 from drivers.node_frame import DATA
 from gateway import cli
@@ -17,7 +15,9 @@ from gateway.desk import Desk
 from gateway.model_packages import PACKAGES, install
 from models.session import ModelError, Session
 from simulator.cost_rig import CostRig
+from tests import onnx_made
 from tests.cost_load import site
+from tests.test_model_packages import KEYS, package
 
 SENSORS = 20
 EVERY_S = 30.0

@@ -5,9 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
-import onnx_made
 import pytest
-from test_model_packages import KEYS, package
 
 from gateway import cli
 from gateway.contract_catalogue import RECORD_TYPES
@@ -15,6 +13,8 @@ from gateway.detectors import Detectors
 from gateway.model_packages import install
 from gateway.rollout import JUDGED, KEEP, PROBATION_MIN, SLOW_MAX, SPENT_S_MAX, Rollout
 from models.session import ModelError
+from tests import onnx_made
+from tests.test_model_packages import KEYS, package
 
 WINDOW = [[0.0] * 60]
 
