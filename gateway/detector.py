@@ -11,7 +11,6 @@ from typing import Any, Protocol
 
 from gateway.contract import Json
 from gateway.windows import LATE_S, Windows
-from models.package import load_models
 from models.session import ModelError
 
 
@@ -46,22 +45,6 @@ class Detector:
         self._scores: dict[str, float] = {}
         self._due_s = -1.0
         self.fault = fault
-
-    @classmethod
-    def from_models(cls, wanted: Mapping[str, Iterable[str]]) -> Detector:
-        """{"water-leak": ["basement/main/flow"]} to a detector; {} loads neither numpy nor onnxruntime (40 MB).
-
-        A model that cannot be loaded leaves a detector that only has a `fault`. `linli check` calls
-        models.package.load_models itself, which raises.
-        """
-        if not wanted:
-            return cls(None, ())
-        try:
-            models = load_models(wanted)
-        except ModelError as error:
-            return cls(None, (), fault=str(error))
-        ((name, sensors),) = wanted.items()
-        return cls(models[name], sensors)
 
     @property
     def version(self) -> str:

@@ -51,14 +51,14 @@ class Detectors:
         found: dict[str, Detector | Rows] = {}
         rollouts: dict[str, Rollout] = {}
         for name, sensors in wanted.items():
-            if name in LEARNERS:
-                found[name] = Rows(name, sensors, kept, keep)
-                continue
             try:
-                rollouts[name] = _rollout(name, kept, keep, packages)
-                found[name] = Detector(rollouts[name], sensors)
-            except ModelError as error:
-                found[name] = Detector(None, (), fault=str(error))
+                if name in LEARNERS:
+                    found[name] = Rows(name, sensors, kept, keep)
+                else:
+                    rollouts[name] = _rollout(name, kept, keep, packages)
+                    found[name] = Detector(rollouts[name], sensors)
+            except (ModelError, OSError, ImportError, KeyError, TypeError) as error:  # also: its files are not whole
+                found[name] = Detector(None, (), fault=f"The model {name} is out: {error}")
         wanted_rates = {pair: Rate(*rate) for pair, rate in (rates or {}).items()}
         return cls(found, rollouts, Calibration(wanted_rates, kept, keep))
 

@@ -173,19 +173,31 @@ class Rows:
             return {}
         missed = min(now - self._row - 1, ROWS_AT_ONCE)  # nobody measured them
         for row in range(self._row, self._row + missed):
-            self._learner.step([nan] * len(self.sensors), row)
+            self._step([nan] * len(self.sensors), row)
         self._row += missed
         if self._row < now - 1:
             return {}
         self.windows.close((mono_s - LATE_S) // 60 * 60)
         means = [window.mean(row_s // 60) for window in self.windows.of.values()]
-        scores = self._learner.step(means, self._row)
+        scores = self._step(means, self._row)
         hour_ended = self._row * row_s // KEEP_EVERY_S != now * row_s // KEEP_EVERY_S
         self._row = now
         self._scores = {s: score for s, score in zip(self.sensors, scores, strict=True) if not isnan(score)}
         if hour_ended:
             self._keep(KEEP + self.name, list(_Kept(now, self.sensors, self.version, self._learner.state())))
         return dict(self._scores)
+
+    def _step(self, means: list[float], row: int) -> list[float]:
+        """A model that fails, or answers what is no score, is out until the next start, and has none."""
+        try:
+            scores = self._learner.step(means, row)
+            wrong = [score for score in scores if not (isnan(score) or 0.0 <= score <= 1.0)]
+            if wrong:
+                raise ValueError(f"it answered {wrong[0]}; expected 0 to 1")
+        except (ArithmeticError, IndexError, TypeError, ValueError) as error:
+            self.fault = f"The model {self.name} is taken out: {error}. Report it with the site's readings."
+            return [nan] * len(self.sensors)
+        return scores
 
     def score(self, sensor: str) -> float | None:
         return self._scores.get(sensor)

@@ -18,6 +18,7 @@ OPSETS = {"": (13, 21), "ai.onnx": (13, 21), "ai.onnx.ml": (2, 4)}
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _FLOATS = {1: "<f4", 10: "<f2", 11: "<f8"}  # TensorProto.DataType -> how its raw bytes read
+_NONE = memoryview(b"")
 _NEVER_FINITE = "Expected weights that are finite numbers. Train the model again, and look at what it printed."
 
 
@@ -41,7 +42,7 @@ def _model(data: bytes) -> int:
     for number, value in _fields(data):
         if number == 8:
             entry = dict(_fields(value))
-            opsets[bytes(entry.get(1, b"")).decode()] = int(entry.get(2, 0))
+            opsets[_text(entry.get(1, _NONE))] = _number(entry.get(2, 0))
         elif number == 7:
             graphs.append(value)
         elif number == 25:
@@ -98,9 +99,9 @@ def _tensor(data: Any) -> None:
     name = ""
     for number, value in _fields(data):
         if number == 2:
-            kind = int(value)
+            kind = _number(value)
         elif number == 8:
-            name = bytes(value).decode()
+            name = _text(value)
         elif number == 9:
             raw = value
         elif number in (4, 10):
@@ -118,7 +119,7 @@ def _tensor(data: Any) -> None:
 def _finite(raw: Any, of: str, name: str = "") -> None:
     import numpy as np
 
-    numbers = np.frombuffer(raw, of)
+    numbers = np.frombuffer(_bytes(raw), of)
     if not np.isfinite(numbers).all():
         where = f" in {name}" if name else ""
         raise ModelError(f"model.onnx has the weight {numbers[~np.isfinite(numbers)][0]}{where}. {_NEVER_FINITE}")
@@ -126,7 +127,7 @@ def _finite(raw: Any, of: str, name: str = "") -> None:
 
 def _fields(data: Any) -> Iterator[tuple[int, Any]]:
     """(number, value) of a message: int for a varint, float for fixed, a memoryview for bytes. Raises ValueError."""
-    view = memoryview(data)
+    view = _bytes(data)
     at = 0
     while at < len(view):
         tag, at = _varint(view, at)
@@ -146,6 +147,23 @@ def _fields(data: Any) -> Iterator[tuple[int, Any]]:
         piece = view[at : at + length]
         at += length
         yield number, piece if wire == _BYTES else struct.unpack("<f" if wire == _FIXED32 else "<d", piece)[0]
+
+
+def _bytes(value: Any) -> memoryview:
+    """What must be bytes by its number in the format, and need not be in a file that means no good."""
+    if not isinstance(value, (bytes, memoryview)):
+        raise ValueError(f"the number {value} where bytes belong")
+    return memoryview(value)
+
+
+def _number(value: Any) -> int:
+    if not isinstance(value, int):
+        raise ValueError("no number where one belongs")
+    return value
+
+
+def _text(value: Any) -> str:
+    return bytes(_bytes(value)).decode()
 
 
 def _varint(view: memoryview, at: int) -> tuple[int, int]:

@@ -214,13 +214,6 @@ def test_kept_windows_that_do_not_fit_are_left_out(state: dict[str, object]) -> 
     assert feed_minutes(detector, [0.0] * features.KNOWN_MIN, from_min=70) == [0.5]
 
 
-def test_an_unknown_model_leaves_a_fault_that_names_the_known_ones() -> None:
-    detector = Detector.from_models({"water-leek": ["s"]})
-    assert "no model 'water-leek'" in detector.fault
-    assert "water-leak" in detector.fault
-    assert feed_minutes(detector, [0.0] * 60) == []
-
-
 def test_a_site_without_models_loads_neither_numpy_nor_onnxruntime() -> None:
     code = (
         "import sys; from gateway.detectors import Detectors; d = Detectors({}); d.feed('s', 1.0, 0.0); "

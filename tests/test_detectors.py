@@ -12,8 +12,9 @@ from gateway.alarms import Alarms, Rule
 from gateway.conditions import parse
 from gateway.detector import Detector
 from gateway.detectors import Detectors
-from gateway.row_models import GAP_S_MAX, KEEP, ROWS_AT_ONCE, Rows
+from gateway.row_models import GAP_S_MAX, KEEP, LEARNERS, ROWS_AT_ONCE, Generic, Rows
 from models.generic.step import ROW_S, WARM_ROWS
+from models.package import load_models
 
 DAY_S = 86_400
 MIDNIGHT_S = 1_800_057_600  # a Monday, 00:00 UTC
@@ -168,8 +169,35 @@ def test_a_long_gap_is_made_up_for_in_bounded_steps_and_a_longer_one_forgets() -
 def test_a_model_that_is_out_leaves_the_others_and_the_readings_alone() -> None:
     site = Site({"water-leek": ["main"], "water-leak": ["main"]})
     site.run(["main"], lambda at_s: 0.0, MIDNIGHT_S, MIDNIGHT_S + 3600)
-    assert "no model 'water-leek'" in site.detectors.fault
+    assert "no model 'water-leek'. There are: water-leak" in site.detectors.fault
     assert site.detectors.score("water-leak", "main") == pytest.approx(0.0, abs=0.05)
+
+
+@pytest.mark.parametrize("answer", [ValueError("no such shape"), [1.5, 0.1], [-0.1, 0.1]])
+def test_a_learner_that_fails_is_out_and_the_others_go_on(
+    answer: ValueError | list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def step(_self: Generic, _means: list[float], _row: int) -> list[float]:
+        if isinstance(answer, ValueError):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(Generic, "step", step)
+    site = Site({"generic": ["a", "b"], "water-leak": ["a"]})
+    site.run(["a", "b"], lambda at_s: 0.0, MIDNIGHT_S, MIDNIGHT_S + 3600)
+    assert site.detectors.fault.startswith("The model generic is taken out: ")
+    assert site.detectors.score("generic", "a") is None
+    assert site.detectors.score("water-leak", "a") is not None
+
+
+def test_a_model_whose_files_are_not_whole_is_out_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(_sensors: list[str]) -> None:
+        raise FileNotFoundError("constants.toml")
+
+    monkeypatch.setitem(LEARNERS, "inflow", gone)
+    site = Site({"inflow": ["a"], "water-leak": ["a"]})
+    assert site.detectors.fault == "The model inflow is out: constants.toml"
+    assert site.detectors.pairs == [("water-leak", "a")]
 
 
 def test_the_leak_models_evidence_names_the_features_that_make_its_score() -> None:
@@ -206,7 +234,10 @@ def test_a_condition_that_says_how_often_it_may_come_is_judged_by_the_sensors_ow
 
 
 def test_readings_in_columns_reach_each_model_of_a_sensor() -> None:
-    one, two = Detector.from_models({"water-leak": ["a", "b"]}), Rows("generic", ["b"], {}, lambda key, value: None)
+    one, two = (
+        Detector(load_models(["water-leak"])["water-leak"], ["a", "b"]),
+        Rows("generic", ["b"], {}, lambda key, value: None),
+    )
     detectors = Detectors({"water-leak": one, "generic": two})
     assert detectors.pairs == [("water-leak", "a"), ("water-leak", "b"), ("generic", "b")]
     detectors.run(["a", "b", "c"], [1.0, 2.0, 3.0], [0.0, 0.0, 0.0])

@@ -51,7 +51,7 @@ def highest_score(detector: Detector, flow_m3_s: np.ndarray) -> float:
 
 def minutes_to_alarm(flow_m3_s: np.ndarray) -> int | None:
     """The first minute that ends ten minutes of scores above 0.9, as the site file's condition asks for."""
-    detector = Detector.from_models({"water-leak": ["flow"]})
+    detector = Detector(package.load_models(["water-leak"])["water-leak"], ["flow"])
     held = 0
     for second, flow in enumerate(flow_m3_s.tolist()):
         detector.feed("flow", flow, float(second))
@@ -64,7 +64,7 @@ def minutes_to_alarm(flow_m3_s: np.ndarray) -> int | None:
 
 @pytest.fixture
 def water() -> Detector:
-    detector = Detector.from_models({"water-leak": ["flow"]})
+    detector = Detector(package.load_models(["water-leak"])["water-leak"], ["flow"])
     assert detector.fault == ""
     return detector
 
@@ -110,7 +110,7 @@ def test_a_real_morning_scores_low_and_a_leak_under_it_high(water: Detector) -> 
     assert flow.sum() == pytest.approx(0.112, abs=1e-3)
     assert highest_score(water, flow) < 0.5
     flow[7200:] += 5 * ML
-    assert highest_score(Detector.from_models({"water-leak": ["flow"]}), flow) > 0.9
+    assert highest_score(Detector(package.load_models(["water-leak"])["water-leak"], ["flow"]), flow) > 0.9
 
 
 @pytest.mark.parametrize("flow_ml_s", [2, 20, 200, 2000, 5000])

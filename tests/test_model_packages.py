@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import random
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -138,6 +139,21 @@ def _loop() -> bytes:
 def test_a_hostile_model_is_refused_although_it_is_signed(tmp_path: Path, model: bytes, message: str) -> None:
     package(tmp_path / "new", model)
     refused(tmp_path / "new", tmp_path, message)
+
+
+def test_a_file_of_any_bytes_is_read_or_refused_and_nothing_else() -> None:
+    dice = random.Random(5)
+    models = [GOOD, _loop(), onnx_made.square(10, 2), onnx_made.linear(weight=float("nan"))]
+    refusals = 0
+    for n in range(4000):
+        data = bytearray(dice.choice(models))
+        for _ in range(dice.randint(1, 4)):
+            data[dice.randrange(len(data))] = dice.choice((0, 1, 0x7F, 0x80, 0xFF, dice.randrange(256)))
+        try:
+            onnx_file.opset_of(bytes(data[: dice.randint(1, len(data))] if n % 3 == 0 else data))
+        except ModelError:
+            refusals += 1
+    assert 2000 < refusals < 4000
 
 
 def test_a_slow_model_is_refused_by_the_time_it_takes(tmp_path: Path) -> None:

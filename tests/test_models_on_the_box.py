@@ -139,7 +139,6 @@ def test_a_sound_model_runs_as_shadow_and_is_counted(tmp_path: Path, calm: Told)
     [
         ([], []),
         (["acknowledge"], ["acknowledged"]),
-        (["shelve"], ["rejected"]),
         (["acknowledge", "shelve"], ["rejected"]),
     ],
 )
