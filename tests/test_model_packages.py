@@ -157,7 +157,7 @@ def test_a_file_of_any_bytes_is_read_or_refused_and_nothing_else() -> None:
 
 
 def test_a_slow_model_is_refused_by_the_time_it_takes(tmp_path: Path) -> None:
-    package(tmp_path / "new", onnx_made.square(1500, 8))
+    package(tmp_path / "new", onnx_made.square(1000, 8))
     refused(tmp_path / "new", tmp_path, r"takes \d+ ms for 64 windows. Expected 50 ms|ended with signal")
 
 
