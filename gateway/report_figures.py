@@ -2,7 +2,7 @@
 
 Definitions: a wait is from ticket issued to first called, on the boot's clock where both have it, else by the wall;
 kept is a ticket called within the promise, of all that were issued (one that was never called counts as not kept).
-Fewer than FEW are not shown: too few to say anything, and enough to guess who it was.
+Fewer than N_LEAST are not shown: too few to say anything, and enough to guess who it was.
 """
 
 from collections.abc import Iterable
@@ -11,14 +11,13 @@ from statistics import median, quantiles
 from typing import NamedTuple
 
 from gateway.facility_figures import FacilityMonth, facilities, until
+from gateway.figures import N_LEAST
 from gateway.month import Month, month_of
 from gateway.report_facts import Centre, Fact, Gap
 
-FEW = 5
-
 
 class Day(NamedTuple):
-    """One day of one queue. half_s: the median wait; None: nobody was called. kept: of n; None when n < FEW."""
+    """One day of one queue. half_s: the median wait; None: nobody was called. kept: of n; None when n < N_LEAST."""
 
     day: date
     n: int
@@ -29,7 +28,7 @@ class Day(NamedTuple):
 class Waits(NamedTuple):
     """One queue. issued: tickets; called: those of them that were; unheard: tickets were seen, calls never are.
 
-    half_s, most_s: half and nine of ten who were called waited less; None below FEW.
+    half_s, most_s: half and nine of ten who were called waited less; None below N_LEAST.
     """
 
     name: str
@@ -171,7 +170,7 @@ def _queue(name: str, words: dict[str, object], tickets: list[_Ticket], month: M
     days: dict[date, list[_Ticket]] = {day: [] for day in month.days}
     for ticket in tickets:
         days[month.day_of(ticket.issued.wall_s or 0.0)].append(ticket)
-    enough = len(waits_s) >= FEW
+    enough = len(waits_s) >= N_LEAST
     return Waits(
         name, str(words["name"]), within_min, float(str(words["share"])), len(tickets), len(waits_s),
         None if unheard else _kept(tickets, within_min), median(waits_s) if enough else None,
@@ -182,12 +181,12 @@ def _queue(name: str, words: dict[str, object], tickets: list[_Ticket], month: M
 
 def _day(day: date, tickets: list[_Ticket], within_min: float, unheard: bool) -> Day:
     waits_s = [ticket.wait_s for ticket in tickets if ticket.wait_s is not None]
-    half_s = median(waits_s) if len(waits_s) >= FEW else None
+    half_s = median(waits_s) if len(waits_s) >= N_LEAST else None
     return Day(day, len(tickets), None if unheard else _kept(tickets, within_min), half_s)
 
 
 def _kept(tickets: list[_Ticket], within_min: float) -> float | None:
-    if len(tickets) < FEW:
+    if len(tickets) < N_LEAST:
         return None
     return sum(t.wait_s is not None and t.wait_s <= within_min * 60 for t in tickets) / len(tickets)
 

@@ -5,9 +5,10 @@ from datetime import date
 from statistics import median
 
 from gateway.facility_figures import FacilityMonth, Hours
+from gateway.figures import N_LEAST
 from gateway.page import Html, Part, el, page, table, text
 from gateway.plot import bars, nice_top
-from gateway.report_figures import FEW, CentreMonth, Leak, Ratings, Waits, Water
+from gateway.report_figures import CentreMonth, Leak, Ratings, Waits, Water
 from gateway.report_parts import doubts, hours, minutes, moment, period, share
 from gateway.words import LANGUAGES, REPORT_WORDS, Words
 
@@ -74,7 +75,7 @@ def _waits(each: CentreMonth, name: str, say: Words) -> Html:
     for i, waits in enumerate(each.waits):
         title = say("waits.plot", queue=waits.title, within=f"{waits.within_min:g}")
         values = [None if day.kept is None else day.kept * 100 for day in waits.days]
-        note = say("plot.cross", few=FEW)
+        note = say("plot.cross", few=N_LEAST)
         if any(value is not None for value in values):
             days = [day.day for day in waits.days]
             parts.append(_plot(f"{name}-q{i}", title, note, days, values, 100.0, "%", waits.promised * 100, say))
@@ -189,8 +190,8 @@ def _water(meters: list[Water], name: str, say: Words) -> Html:
 
 
 def _ratings(ratings: Ratings, of: str, say: Words) -> Html:
-    if ratings.n < FEW:
-        return el("p", say("ratings.few", few=FEW))
+    if ratings.n < N_LEAST:
+        return el("p", say("ratings.few", few=N_LEAST))
     rows: list[list[Part]] = [
         [f"{grade} · {say(f'ratings.{grade}')}", str(n), f"{n / ratings.n:.1%}"] for grade, n in ratings.counts.items()
     ]
