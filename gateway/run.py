@@ -22,7 +22,7 @@ from gateway.store import StoreStalled
 
 log = logging.getLogger("linli")
 
-_SWITCH_S = 0.001  # an edge must not wait 5 ms for a thread that formats packs
+_SWITCH_S = 0.0002  # an edge must not wait, several times on its way, for a thread that formats packs
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
