@@ -39,7 +39,8 @@ UNITS: dict[str, Unit] = {
     "Pa": Unit("Pa"), "kPa": Unit("Pa", 1e3), "MPa": Unit("Pa", 1e6), "bar": Unit("Pa", 1e5),
     "mbar": Unit("Pa", 100.0), "kgf/cm2": Unit("Pa", 98_066.5), "psi": Unit("Pa", 6894.757293168),
     "mH2O": Unit("Pa", 9806.65), "mmH2O": Unit("Pa", 9.80665), "m": Unit("m"), "cm": Unit("m", 0.01),
-    "mm": Unit("m", 0.001), "m/s": Unit("m/s"), "Cel": Unit("Cel"), "A": Unit("A"), "mA": Unit("A", 1e-3),
+    "mm": Unit("m", 0.001), "m/s": Unit("m/s"), "mm/s": Unit("m/s", 0.001),
+    "m/s2": Unit("m/s2"), "g": Unit("m/s2", 9.80665), "Cel": Unit("Cel"), "A": Unit("A"), "mA": Unit("A", 1e-3),
     "uA": Unit("A", 1e-6), "V": Unit("V"), "mV": Unit("V", 1e-3), "%": Unit("%"), "s": Unit("s"),
     "count": Unit("count"),
 }  # fmt: skip

@@ -31,6 +31,8 @@ KINDS: dict[str, Kind] = {
     "voltage": Kind("V"),
     "level": Kind("m"),
     "velocity": Kind("m/s"),
+    "vibration": Kind("m/s"),
+    "acceleration": Kind("m/s2"),
     "quality": Kind("%"),
     "count": Kind("count"),
     "status": Kind(""),

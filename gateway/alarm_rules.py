@@ -10,9 +10,9 @@ from gateway.site_reader import UNREAD, Mistake, found, one_of, quoted
 from gateway.site_rules import entries, items, read, unknown
 from gateway.site_tables import Alarm, Sensor, SiteFile, button_sensor
 
-NUMBERS = ""
-MODELS = {"water-leak": "flow", "inflow": "flow", "generic": NUMBERS}
-"""A model's name -> the kind of sensor it looks at; NUMBERS: any that has numbers."""
+NUMBERS, MACHINE = "", "machine"
+MODELS = {"water-leak": "flow", "inflow": "flow", "generic": NUMBERS, "pump": MACHINE}
+"""A model's name -> the kind of sensor it looks at; NUMBERS: any that has numbers, MACHINE: several, by name."""
 
 MODEL_EVERY_S = 60.0
 """A model needs a reading of its sensor at least that often (gateway/windows.py)."""
@@ -55,7 +55,7 @@ def _button_rules(file: SiteFile, alarm: Alarm, path: Path) -> Iterator[Mistake]
         yield Mistake(where if alarm.button else (*path, "ack"), lacks, "both or neither", do)
     if alarm.button and not alarm.button.startswith("gpio:"):
         yield from unknown(file.sensor, alarm.button, where, "sensor")
-        kind = _kind_of(file, (file.sensor or {}).get(alarm.button, UNREAD))
+        kind = kind_of(file, (file.sensor or {}).get(alarm.button, UNREAD))
         if kind and not KINDS[kind].is_contact:
             yield Mistake(where, f"a {kind} sensor", "a contact, best of kind button", "name another sensor")
     elif alarm.button and (taken := button_sensor(alarm.button)) in (file.sensor or {}):
@@ -64,13 +64,42 @@ def _button_rules(file: SiteFile, alarm: Alarm, path: Path) -> Iterator[Mistake]
 
 
 def _condition_rules(file: SiteFile, condition: Condition, where: Path) -> Iterator[Mistake]:
+    if MODELS.get(condition.model or "") == MACHINE or (condition.model and _is_machine(file, condition.sensor)):
+        yield from _machine_rules(file, condition, where)
+        return
     yield from unknown(file.sensor, condition.sensor, where, "sensor")
     sensor = (file.sensor or {}).get(condition.sensor, UNREAD)
-    kind = _kind_of(file, sensor)
+    kind = kind_of(file, sensor)
     if condition.subject == "model":
         yield from _model_rules(condition, sensor, kind, where)
     elif kind:
         yield from _test_rules(condition, sensor, kind, where)
+
+
+def _is_machine(file: SiteFile, name: str) -> bool:
+    return name in (file.machine or {}) and name not in (file.sensor or {})
+
+
+def _machine_rules(file: SiteFile, condition: Condition, where: Path) -> Iterator[Mistake]:
+    """A model of machines, or another one that is given a machine."""
+    text = quoted(condition.text)
+    if condition.model not in MODELS:
+        yield Mistake(where, f"model {quoted(condition.model or '')}", one_of(MODELS), "write model:pump")
+    elif MODELS[condition.model] != MACHINE:
+        expected = f"a {MODELS[condition.model] or 'single'} sensor for model:{condition.model}"
+        yield Mistake(where, f"{text}, on a machine", expected, "write model:pump, or name a sensor")
+    elif condition.sensor in (file.sensor or {}) and not _is_machine(file, condition.sensor):
+        do = f'add for example machine.pump-1 = {{ flow = [{quoted(condition.sensor)}] }}, and write "on pump-1"'
+        yield Mistake(where, f"{text}, on a sensor", f"a machine for model:{condition.model}", do)
+    else:
+        yield from unknown(file.machine, condition.sensor, where, "machine")
+    yield from _score_rules(condition, where)
+
+
+def _score_rules(condition: Condition, where: Path) -> Iterator[Mistake]:
+    if condition.test == "is" or not 0 <= condition.number <= 1:
+        what = quoted(condition.text)
+        yield Mistake(where, what, "a model's score compared with 0 to 1", 'write for example "> 0.9"')
 
 
 def _model_rules(condition: Condition, sensor: Sensor, kind: str, where: Path) -> Iterator[Mistake]:
@@ -82,8 +111,7 @@ def _model_rules(condition: Condition, sensor: Sensor, kind: str, where: Path) -
         expected = f"a {MODELS[model]} sensor" if MODELS[model] else "a sensor with numbers"
         expected += f" for model:{model}"
         yield Mistake(where, f"{text}, on a {kind} sensor", expected, "name another sensor")
-    if condition.test == "is" or not 0 <= condition.number <= 1:
-        yield Mistake(where, text, "a model's score compared with 0 to 1", 'write for example "> 0.9"')
+    yield from _score_rules(condition, where)
     if kind and read(sensor, "report") and read(sensor.report, "every_s") and sensor.report.every_s > MODEL_EVERY_S:
         what = f"{text}, with a report each {found(sensor.report.every_s)} s"
         do = f"write report.every_s = 60 for {quoted(condition.sensor)}"
@@ -121,7 +149,7 @@ def _comparison_rules(condition: Condition, sensor: Sensor, kind: str, where: Pa
         yield Mistake(where, quoted(condition.text), expected, f"write it in {unit}, or correct valid")
 
 
-def _kind_of(file: SiteFile, sensor: Sensor) -> str:
+def kind_of(file: SiteFile, sensor: Sensor) -> str:
     """The kind of a sensor, also when the site file leaves it to the point; "" when it cannot be told."""
     if sensor is UNREAD or not read(sensor, "point", "kind"):
         return ""

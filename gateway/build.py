@@ -20,25 +20,22 @@ from drivers.pins import NO_PINS, DigitalIn, Pins, open_pins
 from drivers.pulses import PulseMeter
 from drivers.reading import GOOD, Fact, Reading
 from drivers.serial_line import SerialLine
-from gateway import build_alarms, build_deeds, build_lines, health
-from gateway.alarms import Alarms, Came
+from gateway import build_alarms, build_deeds, build_lines, build_models, health
+from gateway.alarms import Came
 from gateway.box import Box, Parts
 from gateway.button import HOLD_S, Button
 from gateway.city_desk import CityDesk
 from gateway.clock import SystemClock, Wall, boot_id
 from gateway.commands import Commands, Delivery
 from gateway.config import Bus, Sensor, Site
-from gateway.contract import Json, Label, Topics
+from gateway.contract import Json, Topics
 from gateway.deeds import Deeds
-from gateway.detectors import Detectors
 from gateway.facilities import Facilities
 from gateway.forecast import forecast_of
 from gateway.hall_clock import HallClock
 from gateway.home import ABOUT, OWNER, Home, OtherCentre
 from gateway.local import Local
 from gateway.meters import Totals, UnitPin
-from gateway.minutes import MINUTE_S
-from gateway.model_packages import PACKAGES
 from gateway.night_water import NightWater
 from gateway.own_alarms import cares, facilities, own_alarms, source_alarm
 from gateway.pending import Pending
@@ -56,7 +53,6 @@ from gateway.taken_up import readable
 from gateway.tickets import Tickets, business_day
 from gateway.upkeep import Upkeep
 from gateway.uplink import Identity, Link, Uplink, UplinkThread
-from models.features import WINDOW_MIN
 
 PINS_SOCKET = "pins.sock"
 GPIO = "gpio"
@@ -244,19 +240,6 @@ def _outputs(site: Site, pins: Pins, devices: dict[str, Unit], kept: dict[str, o
     return found
 
 
-def _detectors(alarms: Alarms, store: Store, label: Label, kept: dict[str, object], pending: Pending) -> Detectors:
-    """With the hour before this start, so that a restart blinds no model."""
-    models = alarms.models()
-    if not models:
-        return Detectors({})
-    detectors = Detectors.of_site(models, kept, pending.keep, store.path.parent / PACKAGES, alarms.rates())
-    watched = sorted({sensor for scored in models.values() for sensor in scored})
-    means = store.history.means_before(watched, label, WINDOW_MIN)
-    end_s = label.mono // MINUTE_S * MINUTE_S
-    detectors.restore({sensor: {"end_s": end_s, "minutes": window} for sensor, window in means.items()}, label.mono)
-    return detectors
-
-
 def _pipeline(
     site: Site, deeds: Deeds, kept: dict[str, object], pending: Pending, clock: SystemClock, wall: Wall,
     store: Store, queues: Queues,
@@ -271,7 +254,7 @@ def _pipeline(
         )
         for s in sensors
     ]  # fmt: skip
-    detectors = _detectors(alarms, store, wall.label(), kept, pending)
+    detectors = build_models.detectors(site, alarms, store, wall.label(), kept, pending)
     tickets = Tickets(build_lines.places(site), business_day(wall.label, site.tz), kept, pending.keep)
     pipeline = Pipeline(
         roles, alarms, deeds, detectors, pending, clock.mono_s, wall.label, kept, tickets.named,
@@ -353,6 +336,11 @@ def _meta(site: Site) -> Json:
     more |= {"open": site.open} if site.open else {}
     more |= {"obey": site.uplink.obey} if site.uplink.obey else {}
     more |= {"facilities": _facility_words(site)} if site.facilities else {}
+    if site.machines:
+        more["machines"] = {
+            m.name: {"name": m.title, "sensors": dict(m.measured()), "every_s": m.every_s}
+            for m in site.machines.values()
+        }
     return more | {
         "cfg": site.cfg, "site": site.id, "gateway": site.gateway, "name": site.name, "region": site.region,
         "tz": site.tz, "lang": site.lang, "sensors": sensors, "alarms": alarms,

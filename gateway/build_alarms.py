@@ -37,7 +37,7 @@ def buttons(site: Site) -> dict[str, list[str]]:
 
 
 def _rule(site: Site, alarm: Alarm) -> Rule:
-    latching = any(site.sensors[condition.sensor].latch for condition in alarm.any)
+    latching = any(s.latch for c in alarm.any if (s := site.sensors.get(c.sensor)))
     limit = alarm.chatter
     return Rule(
         alarm.name, alarm.title, alarm.severity, tuple(alarm.any), alarm.on_s, alarm.off_s, alarm.latch or latching,

@@ -91,5 +91,9 @@ def _proof(site: Site, setting: Output) -> Proof | None:
 
 def _looks_at(site: Site) -> dict[str, tuple[str, ...]]:
     """{alarm: what it speaks of}"""
-    found = {name: tuple(condition.sensor for condition in alarm.any) for name, alarm in site.alarms.items()}
+    reads = {name: (name, *machine.reads) for name, machine in site.machines.items()}
+    found = {
+        name: tuple(what for c in alarm.any for what in reads.get(c.sensor if c.model else "", (c.sensor,)))
+        for name, alarm in site.alarms.items()
+    }
     return found | {name: (name.partition(":")[2],) for name in own_alarms(site)}

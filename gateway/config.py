@@ -1,12 +1,12 @@
 """The site file: what this centre is and has. `load` gives the settings, checked, or every mistake at once.
 
 site_types.py    what a value may be
-site_tables.py, site_hall.py, site_outputs.py   the tables, their keys and defaults
+site_tables.py, site_hall.py, site_machines.py, site_outputs.py   the tables, their keys and defaults
 conditions.py    the sentences of alarms and reactions
 site_lines.py    where each key stands in the text
 site_reader.py   text to tables, collecting mistakes
-site_rules.py, site_devices.py, site_kiosks.py, alarm_rules.py, output_rules.py, facility_rules.py   what must fit
-                 between the tables
+site_rules.py, site_devices.py, site_kiosks.py, alarm_rules.py, output_rules.py, facility_rules.py, machine_rules.py
+                 what must fit between the tables
 site_writer.py   the effective settings as text, and their hash
 """
 
@@ -18,10 +18,11 @@ from pathlib import Path
 import msgspec
 
 from drivers.reading import DriverError
-from gateway import alarm_rules, facility_rules, output_rules, site_devices, site_kiosks, site_rules
+from gateway import alarm_rules, facility_rules, machine_rules, output_rules, site_devices, site_kiosks, site_rules
 from gateway.conditions import Condition, ConditionError
 from gateway.site_hall import Facility, Queue, Service, Window
 from gateway.site_lines import Lines
+from gateway.site_machines import Machine
 from gateway.site_outputs import Output, TestMode
 from gateway.site_reader import Mistake, Problem, Reader, quoted
 from gateway.site_tables import (
@@ -50,6 +51,7 @@ __all__ = [
     "ConfigErrors",
     "Device",
     "Facility",
+    "Machine",
     "Model",
     "Output",
     "Problem",
@@ -91,6 +93,7 @@ _RULES: tuple[Callable[[SiteFile], Iterator[Mistake]], ...] = (
     output_rules.reaction_rules,
     output_rules.test_rules,
     facility_rules.facility_rules,
+    machine_rules.machine_rules,
 )
 
 
@@ -116,7 +119,7 @@ class Reaction(msgspec.Struct, frozen=True):
 
 
 class Model(msgspec.Struct, frozen=True):
-    """A learned detector that looks at one sensor."""
+    """A learned detector that looks at one sensor, or at one machine."""
 
     name: str
     sensor: str
@@ -139,6 +142,7 @@ class Site(msgspec.Struct, frozen=True):
     devices: dict[str, Device]
     pulses: dict[str, Pulse]
     sensors: dict[str, Sensor]
+    machines: dict[str, Machine]
     outputs: dict[str, Output]
     alarms: dict[str, Alarm]
     reactions: dict[str, Reaction]
@@ -278,6 +282,7 @@ def _completed(file: SiteFile) -> SiteFile:
         name: sensor.completed(site_devices.fixed_kind(file, sensor) if site_devices.is_polled(file, sensor) else None)
         for name, sensor in file.sensor.items()
     }
+    machines = {name: msgspec.structs.replace(m, title=m.title or name) for name, m in file.machine.items()}
     buses = {name: bus.completed() for name, bus in file.bus.items()}
     alarms = {}
     for name, alarm in file.alarm.items():
@@ -287,7 +292,9 @@ def _completed(file: SiteFile) -> SiteFile:
             sensors[button] = Sensor(button, alarm.button, "button", on_s=BUTTON_ON_S).completed()
         ack = alarm.ack or ["desk", "page", "city", *(["button"] if button else [])]
         alarms[name] = msgspec.structs.replace(alarm, button=button, ack=ack)
-    return msgspec.structs.replace(file, bus=buses, sensor=sensors, queue=queues, window=windows, alarm=alarms)
+    return msgspec.structs.replace(
+        file, bus=buses, sensor=sensors, machine=machines, queue=queues, window=windows, alarm=alarms
+    )
 
 
 def _site(file: SiteFile, path: Path) -> Site:
@@ -307,6 +314,7 @@ def _site(file: SiteFile, path: Path) -> Site:
         devices=file.device,
         pulses=file.pulse,
         sensors=file.sensor,
+        machines=file.machine,
         outputs=file.output,
         alarms=file.alarm,
         reactions={

@@ -156,10 +156,10 @@ class ClockSynced(Struct, kw_only=True):
 
 
 class Because(Struct, kw_only=True):
-    """One thing that a model's score is made of."""
+    """One thing that a model's score is made of. Of a pump: a sensor, and far below 0 where it says too little."""
 
     what: str
-    far: Annotated[float, Meta(description="times its record (generic), its limit (inflow), or its part of the score")]
+    far: Annotated[float, Meta(description="times its record (generic) or limit (inflow, pump), or part of the score")]
 
 
 class AlarmCause(Struct, kw_only=True):

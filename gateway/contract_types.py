@@ -213,6 +213,14 @@ class MetaFacility(Struct, kw_only=True):
     sensors: list[str]
 
 
+class MetaMachine(Struct, kw_only=True):
+    """Several sensors of one machine, which a model looks at together; a condition names it."""
+
+    name: str
+    sensors: Annotated[dict[str, str], Meta(description="sensor: what it measures of the machine")]
+    every_s: Annotated[float, Meta(gt=0, description="how often the model looks")]
+
+
 class Dictionary(Struct, kw_only=True):
     """Topic meta, retained: what every name in the packs means. Keep each by its cfg; packs name the one they need."""
 
@@ -232,6 +240,7 @@ class Dictionary(Struct, kw_only=True):
     windows: dict[str, MetaWindow]
     devices: Annotated[dict[str, MetaDevice] | UnsetType, Meta(description="left out when there is none")] = UNSET
     facilities: Annotated[dict[str, MetaFacility] | UnsetType, Meta(description="left out when there is none")] = UNSET
+    machines: Annotated[dict[str, MetaMachine] | UnsetType, Meta(description="left out when there is none")] = UNSET
     obey: Annotated[list[str] | UnsetType, Meta(description="classes of commands that it obeys; left out: none")] = (
         UNSET
     )

@@ -36,12 +36,10 @@ class Detector:
     fault: empty, or the one reason why there are no scores. Nothing here raises: acquisition goes on.
     """
 
-    row_min = 1.0
-    """Minutes that a score stands for."""
-
     def __init__(self, model: Scorer | None, sensors: Iterable[str], fault: str = "") -> None:
         self._model = model
         self.windows = Windows(sensors, least=0.0)  # water that runs back is no leak
+        self.scored = list(self.windows.of)
         self._scores: dict[str, float] = {}
         self._due_s = -1.0
         self.fault = fault
@@ -51,6 +49,14 @@ class Detector:
         """Of the model that scores now."""
         return self._model.version if self._model else ""
 
+    def looks_at(self, sensor: str) -> list[str]:
+        """The sensors behind what is scored: itself."""
+        return [sensor]
+
+    def row_min(self, sensor: str) -> float:
+        """Minutes that a score stands for."""
+        return 1.0
+
     def feed(self, sensor: str, value: float, mono_s: float) -> None:
         """Take a reading, m3/s, in order of time per sensor. Older than what is already counted: left out."""
         self.windows.feed(sensor, value, mono_s)
@@ -59,7 +65,7 @@ class Detector:
         """feed() for each row, later."""
         self.windows.run(sensors, values, monos_s)
 
-    def tick(self, mono_s: float) -> dict[str, float]:
+    def tick(self, mono_s: float, wall_s: float | None = None) -> dict[str, float]:
         """Once a minute, LATE_S after its end: score all windows that are ready. Otherwise {} at once."""
         if mono_s < self._due_s or self._model is None:
             return {}

@@ -12,6 +12,7 @@ from typing import Any
 from gateway.calibration import Calibration, Rate
 from gateway.contract import Json
 from gateway.detector import Detector
+from gateway.machines import Machines, Plan
 from gateway.model_packages import package_folder
 from gateway.rollout import Rollout
 from gateway.row_models import LEARNERS, Rows
@@ -22,37 +23,48 @@ EVIDENCE_FROM = 0.5
 """From this score on what it is made of is worked out; below, no alarm should ask for it."""
 
 
+MACHINE_MODELS = ("pump",)
+"""Models that look at machines, which are several sensors under one name."""
+
+Watcher = Detector | Rows | Machines
+
+
 class Detectors:
-    """by_name: {model: what runs it}."""
+    """by_name: {model: what runs it}. pairs: (model, what it scores: a sensor or a machine)."""
 
     def __init__(
         self,
-        by_name: Mapping[str, Detector | Rows],
+        by_name: Mapping[str, Watcher],
         rollouts: Mapping[str, Rollout] | None = None,
         calibration: Calibration | None = None,
     ) -> None:
         self._by_name = dict(by_name)
         self.rollouts = dict(rollouts or {})
         self._calibration = calibration or Calibration({}, {}, lambda key, value: None)
-        self.pairs = [(name, sensor) for name, one in by_name.items() for sensor in one.windows.of]
-        self._of: dict[str, list[Detector | Rows]] = {}
-        for name, sensor in self.pairs:
-            self._of.setdefault(sensor, []).append(by_name[name])
+        self.pairs = [(name, scored) for name, one in by_name.items() for scored in one.scored]
+        self._of: dict[str, list[Watcher]] = {}
+        for one in by_name.values():
+            for sensor in dict.fromkeys(sensor for scored in one.scored for sensor in one.looks_at(scored)):
+                self._of.setdefault(sensor, []).append(one)
 
     @classmethod
     def of_site(
         cls, wanted: Mapping[str, Sequence[str]], kept: Mapping[str, object], keep: Callable[[str, object], None],
         packages: Path, rates: Mapping[tuple[str, str], tuple[float, float, float]] | None = None,
+        machines: Mapping[str, Plan] | None = None,
     ) -> Detectors:  # fmt: skip
-        """wanted: {model: sensors}, as the site's conditions name them. kept, keep: what must survive a restart.
+        """wanted: {model: sensors or machines}, as the site's conditions name them. kept, keep: over a restart.
 
-        packages: the folder where `linli model install` puts them. rates: as Alarms.rates() says.
+        packages: the folder where `linli model install` puts them. rates: as Alarms.rates() says. machines: those of
+        the site file.
         """
-        found: dict[str, Detector | Rows] = {}
+        found: dict[str, Watcher] = {}
         rollouts: dict[str, Rollout] = {}
         for name, sensors in wanted.items():
             try:
-                if name in LEARNERS:
+                if name in MACHINE_MODELS:
+                    found[name] = Machines(name, {key: (machines or {})[key] for key in sensors}, kept, keep)
+                elif name in LEARNERS:
                     found[name] = Rows(name, sensors, kept, keep)
                 else:
                     rollouts[name] = _rollout(name, kept, keep, packages)
@@ -93,21 +105,29 @@ class Detectors:
     def feed(self, sensor: str, value: float, mono_s: float) -> None:
         """Take a reading in order of time per sensor. Older than what is already counted: left out."""
         for one in self._of.get(sensor, ()):
-            one.windows.feed(sensor, value, mono_s)
+            one.feed(sensor, value, mono_s)
 
     def run(self, sensors: Sequence[str], values: Sequence[float], monos_s: Sequence[float]) -> None:
         """feed() for each row, later."""
         for one in self._by_name.values():
-            one.windows.run(sensors, values, monos_s)
+            one.run(sensors, values, monos_s)
 
     def tick(self, mono_s: float, wall_s: float | None) -> dict[tuple[str, str], float]:
         """{(model, sensor): score} of what was scored just now, as it counts for the alarms: see calibration.py."""
         found = {}
         for name, one in self._by_name.items():
-            scores = one.tick(mono_s, wall_s) if isinstance(one, Rows) else one.tick(mono_s)
-            for sensor, score in scores.items():
-                found[name, sensor] = self._calibration.judged(name, sensor, score, one.row_min)
+            for scored, score in one.tick(mono_s, wall_s).items():
+                found[name, scored] = self._calibration.judged(name, scored, score, one.row_min(scored))
         return found
+
+    def looks_at(self, model: str, scored: str) -> list[str]:
+        """The sensors behind what a model scores: itself, or those of a machine."""
+        return self._by_name[model].looks_at(scored)
+
+    @property
+    def sensors(self) -> set[str]:
+        """All that some model looks at."""
+        return set(self._of)
 
     def score(self, model: str, sensor: str) -> float | None:
         """None: its window is not ready, it has not learnt enough, or the model is out."""
@@ -124,7 +144,7 @@ class Detectors:
     def restore(self, state: Mapping[str, Any], mono_s: float) -> None:
         """The last hour of each sensor, in times of this boot's clock: see Windows.restore()."""
         for one in self._by_name.values():
-            one.windows.restore(state, mono_s)
+            one.restore(state, mono_s)
 
 
 def _rollout(name: str, kept: Mapping[str, object], keep: Callable[[str, object], None], packages: Path) -> Rollout:

@@ -13,6 +13,7 @@ from drivers.kinds import is_active
 from drivers.reading import GOOD, Event, Lost, Reading, Run, Said, Value
 from gateway.alarms import CAME, CENTRE, Alarms, Came, Change
 from gateway.around import Around
+from gateway.conditions import Condition
 from gateway.contract import Json, Label, Record, rfc3339
 from gateway.deeds import Deeds
 from gateway.detectors import Detectors
@@ -55,8 +56,7 @@ class Pipeline:
         self._heard = heard
         self._mono_s = mono_s
         self._label = label
-        scored = {sensor for _, sensor in detectors.pairs}
-        self._sensors = Sensors(roles, alarms.watches, scored)
+        self._sensors = Sensors(roles, alarms.watches, detectors.sensors)
         sampled = [sensor for sensor in self._sensors.all() if sensor.report]
         self._with_statistics = [(s, s.report) for s in sampled if s.report and s.report.stats]
         self.sampled = {s.id: s.unit for s in sampled}  # sensors of which the box keeps each sample
@@ -248,7 +248,14 @@ class Pipeline:
         for group in {CENTRE, change.rule.group} - {""}:
             self._pending.keep(f"run:{group}", msgspec.to_builtins(self._alarms.runs.of(group)))
         for condition in change.rule.any:
-            self._around.alarm(condition.sensor, self._alarms.here.boot, change.mono_s)
+            for sensor in self._looked_at(condition):
+                self._around.alarm(sensor, self._alarms.here.boot, change.mono_s)
+
+    def _looked_at(self, condition: Condition) -> list[str]:
+        model, named = condition.model, condition.sensor
+        if model and (model, named) in self._detectors.pairs:
+            return self._detectors.looks_at(model, named)
+        return [named]
 
     # -- looking -----------------------------------------------------------------------------------------------------
 

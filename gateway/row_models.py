@@ -136,7 +136,7 @@ class Rows:
         self._keep = keep
         self._learner = LEARNERS[name](self.sensors)
         self.version = self._learner.version
-        self.row_min = self._learner.row_s / 60
+        self.scored = self.sensors
         self._row: int | None = None
         self._offset_s: float | None = None
         self._scores: dict[str, float] = {}
@@ -154,6 +154,25 @@ class Rows:
         except (TypeError, ValueError, AttributeError) as error:
             log.warning("what the model %s had learnt cannot be taken up (%s): it learns anew", self.name, error)
             self._learner = LEARNERS[self.name](self.sensors)
+
+    def looks_at(self, sensor: str) -> list[str]:
+        """The sensors behind what is scored: itself."""
+        return [sensor]
+
+    def row_min(self, sensor: str) -> float:
+        """Minutes that a score stands for."""
+        return self._learner.row_s / 60
+
+    def feed(self, sensor: str, value: float, mono_s: float) -> None:
+        self.windows.feed(sensor, value, mono_s)
+
+    def run(self, sensors: Sequence[str], values: Sequence[float], monos_s: Sequence[float]) -> None:
+        """feed() for each row, later."""
+        self.windows.run(sensors, values, monos_s)
+
+    def restore(self, state: Mapping[str, Any], mono_s: float) -> None:
+        """The last hour of each sensor: see Windows.restore()."""
+        self.windows.restore(state, mono_s)
 
     def tick(self, mono_s: float, wall_s: float | None) -> dict[str, float]:
         """Once a row, LATE_S after its end: the score of each sensor that has one. Otherwise {} at once."""

@@ -13,6 +13,7 @@ from msgspec import Meta
 from drivers.kinds import KINDS
 from gateway.conditions import Condition
 from gateway.site_hall import Facility, Queue, Service, Window
+from gateway.site_machines import Machine
 from gateway.site_outputs import Output, ReactionTable, TestMode
 from gateway.site_types import (
     KEY,
@@ -359,6 +360,7 @@ class SiteFile(Table, frozen=True):
     device: dict[Name, Device] = {}
     pulse: dict[Name, Pulse] = {}
     sensor: dict[SensorId, Sensor] = {}
+    machine: dict[Name, Machine] = {}
     output: dict[Name, Output] = {}
     alarm: dict[Name, Alarm] = {}
     reaction: dict[Name, ReactionTable] = {}

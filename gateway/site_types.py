@@ -220,6 +220,7 @@ KindName = Annotated[str, Meta(extra={"choices": tuple(KINDS)})]
 Wiring = Annotated[str, Meta(extra={"choices": ("normally-open", "normally-closed", "supervised-2k2-8k2")})]
 Seconds = Annotated[float, Meta(ge=0, le=86400, description="seconds, 0 to 86400", extra={"example": "30"})]
 SomeSeconds = Annotated[float, Meta(ge=0.01, le=86400, description="seconds, 0.01 to 86400", extra={"example": "60"})]
+RowSeconds = Annotated[float, Meta(ge=1, le=60, description="seconds, 1 to 60", extra={"example": "1"})]
 Milliseconds = Annotated[
     int, Meta(ge=1, le=600_000, description="whole milliseconds, 1 to 600000", extra={"example": "10000"})
 ]

@@ -49,6 +49,7 @@ class House:
     """committed: what the disk has; `kill` starts again from there. wall_s: of time 0, None while nobody knows it."""
 
     def __init__(self, folder: Path, site: str) -> None:
+        self._folder = folder
         path = folder / "site.toml"
         path.write_text(HEAD + site, encoding="utf-8")
         self.site = load(path)
@@ -79,7 +80,9 @@ class House:
         self.deeds: Deeds = build_deeds.deeds(
             self.site, outputs, self.pending, kept, self.label, crashed=self.crashed
         )  # fmt: skip
-        nothing: Any = SimpleNamespace(heard=None)
+        nothing: Any = SimpleNamespace(
+            heard=None, path=self._folder / "linli.db", history=SimpleNamespace(means_before=lambda *_: {})
+        )
         self.pipeline: Pipeline = _pipeline(self.site, self.deeds, kept, self.pending, self, self, nothing, nothing)
 
     def commit(self) -> None:

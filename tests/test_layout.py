@@ -52,11 +52,12 @@ GATEWAY_ORDER = (
     "facility", "facility_page", "report", "report_page", "report_parts", "plot", "page",
     "output", "mode", "at_box", "check", "db", "outbox", "run", "diskless", "build",
     "report_figures", "facility_figures", "report_facts", "month", "scan_bus", "taken_up", "build_alarms",
-    "build_lines", "build_deeds", "check_device", "desk", "city_desk", "box", "by_hand", "contract_command",
+    "build_models", "build_lines", "build_deeds", "check_device", "desk", "city_desk", "box", "by_hand",
+    "contract_command",
     # the flow and what it asks
     "retained", "pipeline", "sensors", "sensor_faults", "snapshot", "own_alarms", "facilities", "alarms", "alarm_life",
     "alarm_runs", "moment", "deeds", "durable",
-    "detectors", "calibration", "rollout", "row_models", "detector", "windows", "model_packages",
+    "detectors", "calibration", "rollout", "row_models", "machines", "detector", "windows", "model_packages",
     "health", "control", "local", "button", "meters", "modbus_port", "listen_port", "ports",
     "night_water", "upkeep", "exercise", "switches", "reactions", "proofs", "modes", "until",
     "queues", "queue_watch", "queue_plan", "lines", "stands", "books", "ratings", "figures", "tally", "visits",
@@ -67,9 +68,10 @@ GATEWAY_ORDER = (
     "salvage", "budget", "numbers", "history", "lookback", "journal", "kept", "pending", "minutes", "samples", "packs",
     "planes", "wal", "schema",
     # the site file
-    "config", "site_writer", "facility_rules", "alarm_rules", "output_rules",
+    "config", "site_writer", "facility_rules", "machine_rules", "alarm_rules", "output_rules",
     "site_kiosks", "site_rules", "site_devices", "site_reader", "site_tables",
-    "site_hall", "site_outputs", "site_types", "site_lines", "conditions", "reporting", "recurring", "opening",
+    "site_hall", "site_machines", "site_outputs", "site_types", "site_lines", "conditions", "reporting",
+    "recurring", "opening",
     # words for all
     "clock", "contract_schema", "contract_catalogue", "contract_deeds", "contract_types", "contract_hall",
     "contract_commands", "contract", "signing", "notify", "words", "paths", "home",

@@ -9,11 +9,12 @@ import msgspec
 import pytest
 
 from drivers.kinds import KINDS
-from gateway import site_hall, site_tables
+from gateway import site_hall, site_machines, site_tables
 from gateway.config import problems
 from gateway.site_tables import SiteFile
 from gateway.site_types import KEY, Table
 
+FILES = {"site_tables": site_tables, "site_hall": site_hall, "site_machines": site_machines}
 MANUAL = Path(__file__).parent.parent / "docs/site-file.md"
 
 
@@ -22,11 +23,8 @@ def tables(name: str = "", kind: type[Table] = SiteFile) -> Iterator[tuple[str, 
     if name:
         yield name, kind
     for field in msgspec.structs.fields(kind):
-        for inner in re.findall(r"gateway\.site_(?:tables|hall)\.(\w+)", str(field.type)):
-            yield from tables(
-                f"{name}.{field.encode_name}".lstrip("."),
-                getattr(site_tables, inner, None) or getattr(site_hall, inner),
-            )
+        for module, inner in re.findall(r"gateway\.(site_(?:tables|hall|machines))\.(\w+)", str(field.type)):
+            yield from tables(f"{name}.{field.encode_name}".lstrip("."), getattr(FILES[module], inner))
 
 
 def documented() -> dict[str, dict[str, str]]:
