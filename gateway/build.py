@@ -325,7 +325,9 @@ def _meta(site: Site) -> Json:
         for name, (title, condition) in own_alarms(site).items()
     }
     queues: Json = {
-        q.name: {"name": q.title, "within_min": q.within_min, "share": q.share} for q in site.queues.values()
+        q.name: {"name": q.title, "within_min": q.within_min, "share": q.share}
+        | ({"sources": q.sources} if q.sources else {})
+        for q in site.queues.values()
     }
     devices: Json = {
         d.name: {"bus": d.bus, "address": d.address, "model": d.model, "serial": d.serial,
@@ -352,7 +354,10 @@ def _meta(site: Site) -> Json:
             | ({"appointments": s.appointments} if s.appointments else {})
             for s in site.services.values()
         },
-        "windows": {w.name: {"name": w.title, "services": w.services} for w in site.windows.values()},
+        "windows": {
+            w.name: {"name": w.title, "services": w.services} | ({"accessible": True} if w.accessible else {})
+            for w in site.windows.values()
+        },
     }  # fmt: skip
 
 

@@ -21,6 +21,7 @@ from gateway.config import Bus, Site, resolve_port
 from gateway.listen_port import Ear, ListenPort
 from gateway.meters import Counter
 from gateway.ports import Port
+from gateway.queue_plan import strangers
 from gateway.site_devices import model_of
 from gateway.site_kiosks import table_of
 from gateway.tickets import Numbering, Places
@@ -107,7 +108,8 @@ def places(site: Site) -> Places:
     letters: dict[str, str] = {}
     for name, service in site.services.items():
         numbers = site.queues[service.queue].numbers
-        own = Numbering(service.queue, numbers.scope, numbers.restart, numbers.label)
+        away = strangers(site, service.queue)
+        own = Numbering(service.queue, numbers.scope, numbers.restart, numbers.label, away)
         others = [*service.priority, *([service.appointments] if service.appointments else [])]
         numbering |= dict.fromkeys((name, *others), own)
         letters |= dict.fromkeys(others, name)

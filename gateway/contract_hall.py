@@ -35,6 +35,9 @@ class SortFigures(Struct, kw_only=True):
     issued: Count
     called: Count
     wait: Durations
+    accessible: Annotated[
+        Count | UnsetType, Meta(description="of the called, at an accessible window; left out where there is none")
+    ] = UNSET
 
 
 class WindowFigures(Struct, kw_only=True):
@@ -110,6 +113,9 @@ class ServiceState(Struct, kw_only=True):
     waiting: Count
     longest_s: Some | None
     windows: Annotated[Count, Meta(description="open ones that serve it")]
+    accessible: Annotated[
+        Count | UnsetType, Meta(description="of these, accessible ones; left out where none that serves it is")
+    ] = UNSET
     predicted: Predicted | None
 
 
@@ -131,6 +137,9 @@ class Today(Struct, kw_only=True):
     judged: Count
     share: Share | None
     wait: Durations
+    sorts: Annotated[
+        dict[str, SortFigures] | UnsetType, Meta(description="priority, appointment: left out where there were none")
+    ] = UNSET
 
 
 class QueueState(Struct, kw_only=True):

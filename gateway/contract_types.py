@@ -187,6 +187,7 @@ class MetaQueue(Struct, kw_only=True):
     name: str
     within_min: Annotated[float, Meta(gt=0)]
     share: Annotated[float, Meta(ge=0, le=1)]
+    sources: Annotated[list[str] | UnsetType, Meta(description="the kiosks that feed it; left out: all")] = UNSET
 
 
 class MetaService(Struct, kw_only=True):
@@ -201,6 +202,7 @@ class MetaService(Struct, kw_only=True):
 class MetaWindow(Struct, kw_only=True):
     name: str
     services: list[str]
+    accessible: Annotated[bool | UnsetType, Meta(description="true: a low counter or the like; else left out")] = UNSET
 
 
 class MetaFacility(Struct, kw_only=True):

@@ -6,7 +6,7 @@ five there is no percentage. Percentiles are by nearest rank: a wait that somebo
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from gateway.contract import Json
 from gateway.tally import Tally, together
@@ -41,14 +41,18 @@ def figures(tallies: Sequence[Tally], closed: Callable[[str], bool]) -> Json:
     }  # fmt: skip
 
 
-def sorts(tallies: Sequence[Tally]) -> Json:
-    """Of those who go before the others, or come at an hour of their own; only sorts that were there."""
+def sorts(tallies: Sequence[Tally], accessible: Collection[str]) -> Json:
+    """Of those who go before the others, or come at an hour of their own; only sorts that were there.
+
+    accessible: windows with a low counter or the like.
+    """
     found: Json = {}
     for name in SORTS:
         these = [sort for tally in tallies if (sort := tally.sorts.get(name)) and sort.n]
         if these:
+            there = sum(sort.windows[window] for sort in these for window in accessible)
             found[name] = {
                 "issued": sum(sort.issued for sort in these), "called": sum(sort.called for sort in these),
                 "wait": together(sort.waits for sort in these).told(),
-            }  # fmt: skip
+            } | ({"accessible": there} if accessible else {})  # fmt: skip
     return found

@@ -5,7 +5,7 @@ from gateway.alarm_runs import FLOOD_ALARM
 from gateway.conditions import LOOP_WORDS, SILENT
 from gateway.config import Site
 from gateway.facilities import Facility
-from gateway.queue_plan import KIOSKS
+from gateway.queue_plan import kiosks_of
 from gateway.queue_watch import queue_alarm, quiet_kiosk, quiet_window
 from gateway.site_devices import model_of
 from gateway.switches import flow_alarm, output_alarm
@@ -87,7 +87,6 @@ def _queue_alarms(site: Site) -> dict[str, tuple[str, str]]:
         found[queue_alarm(name)] = (f"{queue.title or name} 等候将超时 wait promise in danger", promise)
     for name, window in site.windows.items():
         found[quiet_window(name)] = (f"{window.title or name} 无动静 window quiet", "quiet")
-    for name, bus in site.buses.items():
-        if site.queues and bus.kind in KIOSKS:
-            found[quiet_kiosk(name)] = (f"{name} 久未取号 kiosk quiet", "quiet")
+    for name in kiosks_of(site) if site.queues else ():
+        found[quiet_kiosk(name)] = (f"{name} 久未取号 kiosk quiet", "quiet")
     return found

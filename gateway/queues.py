@@ -83,7 +83,7 @@ class Queues:
         if found := self._books.find(ticket):
             return found
         service, sort = self._service(event.data.get("service"), ticket)
-        if not service or kind == "reprinted" or test:
+        if not service or kind == "reprinted" or test or not self._plan.feeds(ticket, service):
             return None
         said = event.data.get("class")
         found = self._books.begin(ticket, Visit(service, service, str(said) if said in SORTS else sort))
@@ -241,7 +241,7 @@ class Queues:
             "closed": all(over[one] for one in services),
         }  # fmt: skip
         data |= {"service": service} if service else {}
-        data |= found | {"sorts": sorts(tallies)}
+        data |= found | {"sorts": sorts(tallies, self._plan.accessible)}
         if not service:
             served = {window: 0 for tally in tallies for window, n in tally.windows.items() if n}
             for window in served:
@@ -293,6 +293,7 @@ class Queues:
             told = self._figures(book, name, "", now_s)
             keys = ("day", "closed", "issued", "called", "served", "no_show", "abandoned", "judged", "share")
             today = {key: told[key] for key in keys} | {"wait": told["wait"]}
+            today |= {"sorts": told["sorts"]} if told["sorts"] else {}
         within, judged = self._watch.outlook.get(name, (0, 0))
         return {
             "waiting": sum(len(self._lines.waiting(service)) for service in queue.services),
@@ -308,10 +309,15 @@ class Queues:
         predicted = None
         if told and not closed:
             predicted = {"wait_s": round(told.wait_s), "low_s": round(told.low_s), "high_s": round(told.high_s)}
+        windows = self._stands.open_for(service, now_s)
+        accessible = self._plan.accessible
+        more: Json = {}
+        if any(service in self._plan.serves[window] for window in accessible):
+            more["accessible"] = sum(window in accessible for window in windows)
         return {
             "waiting": len(self._lines.waiting(service)),
-            "longest_s": None if longest_s is None else round(longest_s, 1),
-            "windows": len(self._stands.open_for(service, now_s)), "predicted": predicted,
+            "longest_s": None if longest_s is None else round(longest_s, 1), "windows": len(windows), **more,
+            "predicted": predicted,
         }  # fmt: skip
 
     def _windows(self, queue: str) -> list[str]:

@@ -20,6 +20,7 @@ from gateway.site_types import (
     Title,
 )
 
+_KIOSKS = Meta(description="a list of kiosks, each a bus", extra={"example": '["k1"]'})
 _LABELS = Meta(description="a list of letters, as the kiosk prints them", extra={"example": '["Y"]'})
 
 
@@ -37,10 +38,10 @@ BY_LETTER_AND_DAY = Numbers()
 class Queue(Table, frozen=True, rename={"name": "key", "title": "name"}):
     """A waiting line: `share` of its tickets are to be called within `within_min`.
 
-    quiet_min: a window or kiosk of it that says nothing for so long while people wait is an alarm.
+    quiet_min: a window or kiosk of it that says nothing for so long while people wait is an alarm. sources: the kiosks
+    whose tickets wait in it; empty: all.
     """
 
-    NOT_YET = frozenset({"sources"})
     name: Annotated[str, KEY]
     title: Title = ""
     services: list[Label] = []
@@ -48,6 +49,7 @@ class Queue(Table, frozen=True, rename={"name": "key", "title": "name"}):
     share: Share = 0.8
     quiet_min: Minutes = 30.0
     numbers: Numbers = BY_LETTER_AND_DAY
+    sources: Annotated[list[Name], _KIOSKS] = []
 
 
 class Service(Table, frozen=True, rename={"name": "key", "title": "name"}):
@@ -65,9 +67,11 @@ class Service(Table, frozen=True, rename={"name": "key", "title": "name"}):
 
 
 class Window(Table, frozen=True, rename={"name": "key", "title": "name"}):
-    """A counter. calls, rating: the terminal and the pad that stand there, "c1:3" by bus and address, "n2:pad1"."""
+    """A counter. calls, rating: the terminal and the pad that stand there, "c1:3" by bus and address, "n2:pad1".
 
-    NOT_YET = frozenset({"accessible"})
+    accessible: it has a low counter, or serves people who need it otherwise.
+    """
+
     name: Annotated[str, KEY]
     services: Annotated[
         list[Label], Meta(min_length=1, description="a list of services", extra={"example": '["A", "B"]'})
@@ -75,6 +79,7 @@ class Window(Table, frozen=True, rename={"name": "key", "title": "name"}):
     title: Title = ""
     calls: Terminal = ""
     rating: Terminal = ""
+    accessible: bool = False
 
 
 class Facility(Table, frozen=True, rename={"name": "key", "title": "name"}):

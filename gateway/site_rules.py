@@ -22,7 +22,7 @@ from gateway.site_devices import device_point, fixed_kind, is_polled
 from gateway.site_hall import Queue
 from gateway.site_lines import Path
 from gateway.site_reader import UNREAD, Mistake, dotted, found, one_of, quoted
-from gateway.site_tables import FAMILIES, PULSE_POINTS, WIRINGS, Bus, Sensor, SiteFile
+from gateway.site_tables import FAMILIES, KIOSKS, PULSE_POINTS, WIRINGS, Bus, Sensor, SiteFile
 
 E = TypeVar("E")
 
@@ -158,6 +158,7 @@ def service_rules(file: SiteFile) -> Iterator[Mistake]:
             yield from unknown(file.service, label, ("window", name, "services", index), "service")
     for name, queue in entries(file.queue):
         yield from _queue_rules(file, name, queue)
+        yield from _source_rules(file, name, queue)
 
 
 def _letter_rules(file: SiteFile) -> Iterator[Mistake]:
@@ -181,6 +182,24 @@ def _queue_rules(file: SiteFile, name: str, queue: Queue) -> Iterator[Mistake]:
         listed = ", ".join(quoted(label) for label in queue.services if label is not UNREAD)
         expected = f"the services with queue = {quoted(name)}: {', '.join(map(quoted, theirs)) or 'none'}"
         yield Mistake(("queue", name, "services"), listed, expected, "remove the list, or correct the services")
+
+
+def _source_rules(file: SiteFile, name: str, queue: Queue) -> Iterator[Mistake]:
+    """Tickets come from kiosks. A ticket's identity begins with its queue, or with a kiosk that does not feed it."""
+    if not read(queue, "sources"):
+        return
+    kinds = {bus: one.kind for bus, one in entries(file.bus) if read(one, "kind")}
+    kiosks = [bus for bus, kind in kinds.items() if kind in KIOSKS]
+    for index, source in items(queue.sources):
+        where: Path = ("queue", name, "sources", index)
+        yield from unknown(file.bus, source, where, "bus")
+        if source in kinds and source not in kiosks:
+            expected = f"a kiosk: a bus of kind {one_of(KIOSKS)}"
+            do = f"name one of {', '.join(kiosks)}" if kiosks else "remove it"
+            yield Mistake(where, f"{quoted(source)}, a bus of kind {quoted(kinds[source])}", expected, do)
+    if queue.sources and name in kiosks and name not in queue.sources:
+        expected = "another name than that of a kiosk that does not feed it"
+        yield Mistake(("queue", name, "key"), f"queue {quoted(name)}", expected, "rename the queue, or the bus")
 
 
 def uplink_rules(file: SiteFile) -> Iterator[Mistake]:

@@ -92,6 +92,9 @@ LINE_NOT_GIVEN = "115200 8N1"
 OVERHEARD = ("escpos", "call-bus", "rating-pad")
 """Kinds of bus that are only listened to."""
 
+KIOSKS = ("kiosk-line", "escpos")
+"""Kinds of bus that tickets come from."""
+
 SILENT_S = 15.0
 """Of a bus whose silent_s was not written; what is only overheard may be silent for ever."""
 

@@ -78,11 +78,12 @@ class _Part(NamedTuple):
 
 
 class SortTally:
-    """Of those who go before the others, or come at an hour of their own."""
+    """Of those who go before the others, or come at an hour of their own. windows: where they were called."""
 
     def __init__(self) -> None:
         self.n = self.issued = self.called = 0
         self.waits = Durations()
+        self.windows: Counter[str] = Counter()
 
 
 class Tally:
@@ -140,5 +141,7 @@ class Tally:
             sort.n += n
             sort.issued += n * part.issued
             sort.called += n * part.called
+            if part.called and part.window:
+                sort.windows[part.window] += n
             if part.wait:
                 sort.waits.add(part.wait, n)

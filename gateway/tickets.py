@@ -36,12 +36,14 @@ class Numbering(NamedTuple):
 
     scope: whose numbers make one range: a "service"'s over all kiosks, the whole "queue"'s, or each "kiosk"'s own for
     each service. restart: "day", or also when a kiosk starts ("start"). label: as printed.
+    strangers: kiosks that do not feed the queue, each of which has numbers of its own.
     """
 
     queue: str
     scope: str = "service"
     restart: str = "day"
     label: str = "{service}{number:03}"
+    strangers: frozenset[str] = frozenset()
 
 
 class Places(NamedTuple):
@@ -186,6 +188,8 @@ class Tickets:
         numbering = self._places.numbering.get(service)
         if numbering is None:
             return f"{source}/{_NO_WORD.sub('-', service)[:_SERVICE_MAX]}"
+        if source in numbering.strangers:
+            return f"{source}/{service}"
         owner = source if numbering.scope == "kiosk" else numbering.queue
         return f"{owner}/-" if numbering.scope == "queue" else f"{owner}/{service}"
 
@@ -213,6 +217,7 @@ class Tickets:
         """The ticket of this number that was issued last; one that nobody saw issued counts to the newest run."""
         own = self._key(said.source, str(service)) if service is not None else None
         keys = [own] if own in self._ranges else list(self._others(own, service))
+        keys = [key for key in keys if not self._is_apart(key, said.source)]
         found = [(run, key) for key in keys for run in self._ranges[key] if run.holds(said.number)]
         if found:
             run, key = max(found, key=lambda pair: _order(pair[0]))
@@ -230,6 +235,13 @@ class Tickets:
         for key in self._ranges:
             if own is None or key.rpartition("/")[2] == str(service):
                 yield key
+
+    def _is_apart(self, key: str, source: str) -> bool:
+        """Whether one of the two is of a kiosk that does not feed the queue, and the other is not that kiosk's."""
+        owner, _, service = key.rpartition("/")
+        of_queue = (one for one in self._places.numbering.values() if one.queue == owner)
+        numbering = self._places.numbering.get(service) or next(of_queue, None)
+        return numbering is not None and owner != source and bool({owner, source} & numbering.strangers)
 
     # -- windows -----------------------------------------------------------------------------------------------------
 

@@ -58,6 +58,15 @@ TABLE: dict[str, tuple[dict[str, Numbering], list[tuple[tuple[str | None, str, i
             ((D25, "k1", 3, "B002", ""), "hall/2026-11-25/-/1/2"),
         ],
     ),
+    "a kiosk that does not feed the queue has numbers of its own": (
+        {"A": HALL._replace(strangers=frozenset({"k2"})), "B": Numbering("hall", "queue", strangers=frozenset({"k2"}))},
+        [
+            ((D25, "k1", 3, "A001", ""), "hall/2026-11-25/A/1/1"),
+            ((D25, "k2", 9, "A001", ""), "k2/2026-11-25/A/1/1"),
+            ((D25, "k2", 9, "B001", ""), "k2/2026-11-25/B/1/1"),
+            ((D25, "k1", 3, "B002", ""), "hall/2026-11-25/-/1/2"),
+        ],
+    ),
     "each kiosk for itself": (
         {"A": Numbering("hall", "kiosk")},
         [
@@ -207,6 +216,22 @@ def test_calls_find_the_ticket_that_was_issued_last_under_that_number() -> None:
     here.issue("p1", "A001")
     assert here.say("c1", "ticket.called", service="A", number=1, address=3).data["ticket"] == "hall/2026-11-26/A/1/1"
     assert here.say("c1", "ticket.called", service="A", number=2, address=3).data["ticket"] == "hall/2026-11-25/A/1/2"
+
+
+@pytest.mark.parametrize("scope", ["service", "queue", "kiosk"])
+def test_a_call_is_never_of_a_kiosk_that_does_not_feed_the_queue_and_its_own_calls_are(scope: str) -> None:
+    hall = Numbering("hall", scope, strangers=frozenset({"k2"}))
+    here = site({"A": hall, "B": hall})
+    fed = here.issue("k1", "A001", 3)
+    other = here.issue("k2", "A001", 9)
+    assert other == "k2/2026-11-25/A/1/1"
+    assert here.say("c1", "ticket.called", service="A", number=1).data["ticket"] == fed
+    assert here.say("c1", "ticket.called", number=1).data["ticket"] == fed
+    assert here.say("k2", "ticket.called", 9, label="A001").data["ticket"] == other
+    assert "k2/" in here.say("k2", "ticket.called", 9, label="B001").data["ticket"]
+    here.issue("k2", "A007", 9)
+    assert "k2/" not in here.say("c1", "ticket.called", service="A", number=7).data["ticket"]
+    assert "ticket" not in here.say("c1", "ticket.called", number=7).data
 
 
 def test_a_terminal_that_calls_twice_calls_again() -> None:
