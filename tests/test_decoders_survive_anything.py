@@ -19,11 +19,13 @@ from drivers.call_bus import CallBus
 from drivers.escpos_tap import EscposTap, Template
 from drivers.kiosk_line import KioskLink
 from drivers.kiosk_side import KioskSide
+from drivers.modbus import Master, Timing, frame_size, intact, read_frame
 from drivers.node_link import NodeLink
 from drivers.node_side import NodeSide
-from drivers.reading import Lost
+from drivers.reading import Lost, Reading
 from tests.fuzz.fuzz_decoders import TARGETS, run_one
 from tests.line_world import TEXT, Clock
+from tests.modbus_rig import Slave, tuf, tuf_image
 
 RECORDED = Path(__file__).parent / "recorded"
 MUTATIONS = int(os.environ.get("LINLI_MUTATIONS", "50000"))
@@ -99,7 +101,7 @@ def mutated(piece: bytes, pieces: list[bytes], dice: random.Random) -> bytes:
 
 def in_cuts(data: bytes, dice: random.Random) -> Iterator[bytes]:
     """The same bytes as a port might hand them over."""
-    at = dice.choice((len(data), dice.randrange(1, len(data)), dice.randrange(1, 20)))
+    at = dice.choice((len(data), dice.randrange(1, max(2, len(data))), dice.randrange(1, 20)))
     while data:
         yield data[:at]
         data = data[at:]
@@ -192,6 +194,42 @@ def test_an_overheard_line_survives_anything_and_hears_the_next_one_after_a_paus
         clock.s += 5
         assert len(decoder.feed(dice.choice(pieces))) == 1, f"mutation {number}: {harmed!r}"
     assert harms > MUTATIONS / 5, "the harms must harm"
+
+
+ASKS_MAX = 8  # until the flow's turn has come again
+
+
+@pytest.mark.timeout(60 + MUTATIONS * SLOWEST_MS / 1000)
+def test_a_harmed_answer_of_a_meter_is_no_reading_and_the_next_intact_one_is() -> None:
+    """A CRC-16 lets one harm in 65,536 through: what is taken must at least have borne a right one."""
+    dice, taken = random.Random("modbus 5"), 0
+    unit, slave = tuf("meter", 1), Slave(1, tuf_image())
+    master, now_s = Master([unit], Timing.of("9600 8N1", 300), 0.0), 1.0
+    answers = [slave.answer(read_frame(1, "holding", at, count)) for at, count in ((0, 2), (0, 10), (8, 2))]
+
+    def ask() -> bytes:
+        nonlocal now_s
+        while not (frame := master.next(now_s)):
+            now_s = max(now_s + 0.001, master.due_s(now_s))
+            master.tick(now_s)
+        now_s += 0.02
+        return frame
+
+    for number in range(MUTATIONS):
+        harmed = mutated(slave.answer(ask()), answers, dice)
+        facts = [fact for chunk in in_cuts(harmed, dice) for fact in master.feed(chunk, now_s)]
+        if facts:
+            taken += 1
+            frames = (harmed[at : at + frame_size(harmed[at:])] for at in range(len(harmed)))
+            assert any(intact(frame) and frame[0] == 1 for frame in frames), f"mutation {number}: {harmed!r}"
+        now_s += 0.4
+        master.tick(now_s)
+        for _ in range(ASKS_MAX):
+            heard = master.feed(slave.answer(ask()), now_s)
+            if flows := [fact.value for fact in heard if isinstance(fact, Reading) and fact.point == "meter:flow"]:
+                break
+        assert flows == [pytest.approx(0.001)], f"mutation {number}: {harmed!r}"
+    assert taken < MUTATIONS / 2, "the harms must harm"
 
 
 @pytest.mark.parametrize("name", TARGETS)
