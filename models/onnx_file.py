@@ -15,10 +15,24 @@ BYTES_MAX = 4 * 1024 * 1024
 NODES_MAX = 500
 OPSETS = {"": (13, 21), "ai.onnx": (13, 21), "ai.onnx.ml": (2, 4)}
 """Domain -> the oldest and the newest opset that is taken; other domains are not."""
+OPERATORS = {
+    "Abs", "Add", "And", "ArgMax", "ArgMin", "BatchNormalization", "Cast", "Ceil", "Clip", "Concat", "Constant",
+    "Div", "Elu", "Equal", "Erf", "Exp", "Flatten", "Floor", "Gather", "GatherElements", "Gelu", "Gemm", "Greater",
+    "GreaterOrEqual", "HardSigmoid", "HardSwish", "Identity", "LayerNormalization", "LeakyRelu", "Less",
+    "LessOrEqual", "Log", "LogSoftmax", "MatMul", "Max", "Mean", "Min", "Mul", "Neg", "Not", "Or", "PRelu", "Pow",
+    "Reciprocal", "ReduceL1", "ReduceL2", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum", "Relu", "Reshape",
+    "Round", "Selu", "Shape", "Sigmoid", "Sign", "Slice", "Softmax", "Softplus", "Softsign", "Split", "Sqrt",
+    "Squeeze", "Sub", "Sum", "Tanh", "Transpose", "Unsqueeze", "Where", "Xor", "ArrayFeatureExtractor",
+    "Binarizer", "FeatureVectorizer", "Imputer", "LinearClassifier", "LinearRegressor", "Normalizer",
+    "SVMClassifier", "SVMRegressor", "Scaler", "TreeEnsembleClassifier", "TreeEnsembleRegressor",
+}  # fmt: skip
+"""Of none can the input's numbers make a result larger, or another at each run: so the trial's cost is every run's."""
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
-_FLOATS = {1: "<f4", 10: "<f2", 11: "<f8"}  # TensorProto.DataType -> how its raw bytes read
+_FLOATS = {1: "<f4", 11: "<f8"}  # TensorProto.DataType -> how its raw bytes read
+_WHOLE = (6, 7, 9)  # int32, int64, bool
 _NONE = memoryview(b"")
+_SPARSE = "model.onnx has sparse weights. Expected dense ones. Export it with dense weights."
 _NEVER_FINITE = "Expected weights that are finite numbers. Train the model again, and look at what it printed."
 
 
@@ -73,25 +87,42 @@ def _graph(data: Any) -> None:
         elif number == 5:
             _tensor(value)
         elif number == 15:
-            raise ModelError("model.onnx has sparse weights. Expected dense ones. Export it with dense weights.")
+            raise ModelError(_SPARSE)
     if not 0 < nodes <= NODES_MAX:
         raise ModelError(f"model.onnx has {nodes} nodes. Expected 1 to {NODES_MAX}. Train a smaller model.")
 
 
 def _node(data: Any) -> None:
-    for number, attribute in _fields(data):
-        if number != 5:
-            continue
-        for field, value in _fields(attribute):
-            if field in (6, 11):  # a graph inside a node: Loop, Scan, If
-                raise ModelError(
-                    "model.onnx has a loop or a branch. Expected plain nodes, which end after a known time. "
-                    "Export it without Loop, Scan and If."
-                )
-            if field in (5, 10):
-                _tensor(value)
-            elif field in (2, 7):  # one number, or many
-                _finite(struct.pack("<f", value) if isinstance(value, float) else value, "<f4")
+    sort = ""
+    for number, value in _fields(data):
+        if number == 4:
+            sort = _text(value)
+        elif number == 5:
+            _attribute(value)
+    if sort not in OPERATORS:
+        raise ModelError(
+            f"model.onnx uses the operator {sort[:40]!r}. Expected one whose cost is the same whatever it is given; "
+            "docs/models.md lists them. Export it without."
+        )
+
+
+def _attribute(data: Any) -> None:
+    tensors = 0
+    for field, value in _fields(data):
+        if field in (6, 11):  # a graph inside a node: Loop, Scan, If
+            raise ModelError(
+                "model.onnx has a loop or a branch. Expected plain nodes, which end after a known time. "
+                "Export it without Loop, Scan and If."
+            )
+        if field in (22, 23):
+            raise ModelError(_SPARSE)
+        tensors += field == 5
+        if tensors > 1:  # a runtime would make one of the two, which nobody has looked at
+            raise ValueError("two tensors where one belongs")
+        if field in (5, 10):
+            _tensor(value)
+        elif field in (2, 7):  # one number, or many
+            _finite(struct.pack("<f", value) if isinstance(value, float) else value, "<f4")
 
 
 def _tensor(data: Any) -> None:
@@ -110,6 +141,11 @@ def _tensor(data: Any) -> None:
             raise ModelError(
                 "model.onnx keeps weights in another file. Expected one file. Export it without external data."
             )
+    if kind not in _FLOATS and kind not in _WHOLE:
+        raise ModelError(
+            f"model.onnx has weights of the type {kind}. Expected float32, float64, int32, int64 or bool (1, 11, "
+            "6, 7, 9). Export it with these."
+        )
     if kind in _FLOATS and raw:
         _finite(raw, _FLOATS[kind], name)
     for value, of in floats:
@@ -132,6 +168,8 @@ def _fields(data: Any) -> Iterator[tuple[int, Any]]:
     while at < len(view):
         tag, at = _varint(view, at)
         number, wire = tag >> 3, tag & 7
+        if tag >> 32 or not number:  # a runtime cuts it to 32 bits, and reads another field than we would
+            raise ValueError(f"the tag {tag:#x} before byte {at}")
         if wire == _VARINT:
             value, at = _varint(view, at)
             yield number, value

@@ -18,6 +18,8 @@ from models.session import ModelError, Session
 
 MODELS = Path(__file__).parent
 BECAUSE_MAX = 3
+AT_ONCE_MAX = 64
+"""Windows of one run, as in the trial: what a run takes of memory may grow faster than they do."""
 _EVERY: dict[str, type] = {"name": str, "sha256": dict}  # a model of windows says window_min besides; others do not
 
 
@@ -30,11 +32,13 @@ class Model:
     session: Session
 
     def score(self, windows: Sequence[Sequence[float]]) -> list[float]:
-        """How much each window looks like a leak, 0 to 1, in one run. windows: (n, WINDOW_MIN) m3/s, NaN missing.
+        """How much each window looks like a leak, 0 to 1. windows: (n, WINDOW_MIN) m3/s, NaN missing.
 
         Raises ModelError when the model fails or answers something that is not a number.
         """
-        return [float(score) for score in self.session.score(features(windows))]
+        rows = features(windows)
+        runs = [self.session.score(rows[at : at + AT_ONCE_MAX]) for at in range(0, len(rows), AT_ONCE_MAX)]
+        return [float(score) for scores in runs for score in scores]
 
     def because(self, window: Sequence[float]) -> list[tuple[str, float]]:
         """Which features make this window's score: (name, how much lower it were with that of a pipe at rest).
@@ -97,7 +101,7 @@ def read_manifest(folder: Path, wanted: Mapping[str, type]) -> dict[str, Any]:
     path = folder / "manifest.toml"
     try:
         manifest = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(
             f"{path} cannot be read: {error}. Expected a model's manifest. Install the model's folder again."
         ) from error

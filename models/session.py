@@ -62,11 +62,13 @@ class Session:
             )
         try:
             answer = self._session.run([self._output], {self._input: batch})[0]
+            scores = np.asarray(answer, np.float32).reshape(len(batch), -1)  # fails for texts, and for rows left out
         except Exception as error:  # onnxruntime's own errors share no base class below Exception
             raise ModelError(
                 f"{self._path.name} failed: {error}. Expected one score a row. Install the model again."
             ) from error
-        scores = np.asarray(answer, np.float32).reshape(len(batch), -1)
+        if not scores.size:
+            raise ModelError(f"{self._path.name} answered nothing. Expected one score a row. Install the model again.")
         flat = scores.reshape(-1)
         # One multiplication instead of three passes: what is no number stays none; what only overflows is looked at.
         if not isfinite(flat.dot(flat)) and not np.isfinite(scores).all():
