@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
         if args.do == "verify":
             return _show(args, checked(folder, keys), "is sound")
         return _show(args, install(folder, keys, args.state / PACKAGES), "is installed")
-    except (ModelError, ValueError) as error:
+    except (ModelError, ValueError, OSError) as error:
         return _say(str(error), CHECK_FAILED)
 
 
@@ -78,7 +78,11 @@ def _lacks(args: argparse.Namespace) -> str:
 def _key(path: Path) -> PublicKey:
     try:
         return parse_public_key(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, SignatureError) as error:
+    except OSError as error:
+        raise ModelError(
+            f"{path} cannot be read: {error.strerror}. Expected the .pub file of whoever may sign. Correct --key."
+        ) from error
+    except (ValueError, SignatureError) as error:
         raise ModelError(f"{path} is no public key: {error}.") from error
 
 

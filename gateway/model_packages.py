@@ -5,17 +5,21 @@ those are ever copied; a package brings numbers, never code. Installed is STATE/
 there whole or not at all, and is never changed afterwards.
 """
 
+import errno
+import fcntl
 import os
 import re
 import shutil
-from collections.abc import Sequence
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from gateway.signing import PublicKey, SignatureError, verify
+from gateway.signing import PublicKey, SignatureError, Signed, verify
 from models.features import NAMES, WINDOW_MIN
 from models.onnx_file import BYTES_MAX, opset_of
-from models.package import check_hash, load, read_manifest
+from models.package import check_hash, load, parse_manifest, with_packages
 from models.session import ModelError
 from models.trial import tried
 
@@ -23,7 +27,7 @@ MANIFEST, SIGNATURE = "manifest.toml", "manifest.toml.minisig"
 PACKAGES = "models"  # below the state folder
 MANIFEST_MAX, FILES_MAX = 64 * 1024, 16
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,39}")
-_VERSION = re.compile(r"(0|[1-9]\d{0,4})\.(0|[1-9]\d{0,4})\.(0|[1-9]\d{0,4})")
+_VERSION = re.compile(r"(0|[1-9]\d{0,4})\.(0|[1-9]\d{0,4})\.(0|[1-9]\d{0,4})", re.ASCII)
 _FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}")
 _WANTED = {
     "name": str, "version": str, "window_min": int, "input": str, "output": str, "features": list, "opset": int,
@@ -43,17 +47,29 @@ class Package(NamedTuple):
 
 def checked(folder: Path, keys: Sequence[PublicKey]) -> Package:
     """Everything that can be wrong with a package, cheapest first. Raises ModelError: found, expected, what to do."""
-    manifest = _read(folder / MANIFEST, MANIFEST_MAX)
+    signed, manifest = _signed(folder, keys)
+    for file, digest in manifest["sha256"].items():
+        _read(folder / file, BYTES_MAX)
+        check_hash(folder / file, digest)
+    _model_fits(folder, manifest)
+    trial = tried(folder)
+    return Package(manifest["name"], manifest["version"], signed.key.name, signed.comment, trial["ms"])
+
+
+def _signed(folder: Path, keys: Sequence[PublicKey]) -> tuple[Signed, dict[str, Any]]:
+    """Who signed the manifest, and what it says: no word of it is read before that. Raises ModelError."""
+    data, signature = _read(folder / MANIFEST, MANIFEST_MAX), _read(folder / SIGNATURE, MANIFEST_MAX)
     try:
-        signed = verify(manifest, _read(folder / SIGNATURE, MANIFEST_MAX).decode("utf-8", "replace"), keys)
+        signed = verify(data, signature.decode("utf-8", "replace"), keys)
     except SignatureError as error:
         raise ModelError(f"{folder / SIGNATURE}: {error}.") from error
-    found = read_manifest(folder, _WANTED)  # believed only because it is signed
-    name, version = found["name"], found["version"]
-    if not _NAME.fullmatch(name) or not _VERSION.fullmatch(version):
+    found = parse_manifest(data, folder / MANIFEST, _WANTED)
+    name, version, known = found["name"], found["version"], with_packages()
+    if name not in known or not _VERSION.fullmatch(version) or version == known[name]:
+        came = ", which came with the program" if known.get(name) == version else ""
         raise ModelError(
-            f"The manifest names {name!r} {version!r}. Expected a name of small letters, digits and hyphens, and a "
-            "version such as 1.2.0. Correct it and sign again."
+            f"The manifest names {name!r} {version!r}{came}. Expected one of {', '.join(known)}, as this program can "
+            "run no other, and a new version such as 1.2.0. Correct it and sign again."
         )
     files: dict[str, str] = found["sha256"]
     strange = [file for file in files if not _FILE.fullmatch(file) or file in (MANIFEST, SIGNATURE)]
@@ -62,12 +78,7 @@ def checked(folder: Path, keys: Sequence[PublicKey]) -> Package:
             f"The manifest lists {repr(strange[0]) if strange else f'{len(files)} files'}. Expected {FILES_MAX} plain "
             "file names at most, without folders. Correct it and sign again."
         )
-    for file, digest in files.items():
-        _size(folder / file, BYTES_MAX)
-        check_hash(folder / file, str(digest))
-    _model_fits(folder, found)
-    trial = tried(folder)
-    return Package(name, version, signed.key.name, signed.comment, trial["ms"])
+    return signed, found
 
 
 def _model_fits(folder: Path, manifest: dict[str, object]) -> None:
@@ -91,33 +102,60 @@ def install(folder: Path, keys: Sequence[PublicKey], models: Path) -> Package:
 
     It is copied first and the copy is checked, so that what was checked is what will run.
     """
-    coming = models / ".coming"
+    mask = os.umask(0o022)  # what root installs, the gateway's user must be able to read
     try:
-        shutil.rmtree(coming, ignore_errors=True)
-        coming.mkdir(parents=True)
-        _size(folder / MANIFEST, MANIFEST_MAX)
-        listed = read_manifest(folder, {"sha256": dict})["sha256"]
-        for file in (MANIFEST, SIGNATURE, *list(listed)[: FILES_MAX + 1]):
-            if _FILE.fullmatch(file):
-                _copy(folder / file, coming / file)
-        package = checked(coming, keys)
-        place = models / package.name / package.version
-        if place.exists():
-            raise ModelError(
-                f"{package.name} {package.version} is installed already. Expected a new version. "
-                "Raise the version in the manifest and sign again, or use the one that is there."
-            )
-        place.parent.mkdir(exist_ok=True)
-        _synced(coming)
-        os.rename(coming, place)
-        _synced(place.parent)
+        with _alone(models) as coming:
+            for file in (MANIFEST, SIGNATURE):
+                _copy(folder / file, coming / file, MANIFEST_MAX)
+            for file in _signed(coming, keys)[1]["sha256"]:
+                _copy(folder / file, coming / file, BYTES_MAX)
+            package = checked(coming, keys)
+            place = models / package.name / package.version
+            if place.exists():
+                raise ModelError(
+                    f"{package.name} {package.version} is installed already. Expected a new version. "
+                    "Raise the version in the manifest and sign again, or use the one that is there."
+                )
+            place.parent.mkdir(exist_ok=True)
+            _synced(coming)
+            os.rename(coming, place)
+            for changed in (place.parent, models, models.parent):
+                _synced(changed)
     except OSError as error:
         raise ModelError(
             f"{models} cannot be written: {error}. Expected a folder with room. See linli doctor."
         ) from error
     finally:
-        shutil.rmtree(coming, ignore_errors=True)
+        os.umask(mask)
     return package
+
+
+@contextmanager
+def _alone(models: Path) -> Iterator[Path]:
+    """An empty folder in which nobody else builds, and which is gone afterwards. Raises ModelError, OSError."""
+    models.mkdir(exist_ok=True, parents=True)
+    held = os.open(models, os.O_RDONLY)
+    coming = models / ".coming"
+    try:
+        _lock(held, models)
+        try:
+            shutil.rmtree(coming, ignore_errors=True)  # of one that was killed
+            coming.mkdir()
+            yield coming
+        finally:
+            shutil.rmtree(coming, ignore_errors=True)
+    finally:
+        os.close(held)  # and the lock with it; the system does so for whoever is killed
+
+
+def _lock(held: int, models: Path) -> None:
+    """Raises ModelError."""
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise ModelError(
+            f"Found another install at work in {models}. Expected one at a time. Try again when it has ended."
+        ) from error
 
 
 def package_folder(models: Path, name: str, version: str) -> Path:
@@ -151,25 +189,36 @@ def installed_names(models: Path) -> list[tuple[str, str, Path]]:
 
 
 def _read(path: Path, most: int) -> bytes:
-    _size(path, most)
-    return path.read_bytes()
-
-
-def _size(path: Path, most: int) -> None:
-    """A plain file that is not too large to read. Raises ModelError."""
-    if path.is_symlink() or not path.is_file():
-        raise ModelError(f"{path} is no plain file. Expected one in a model package. Copy the package again.")
-    size = path.stat().st_size
-    if size > most:
+    """A plain file that is not too large. Opened first and judged then: nothing takes its place. Raises ModelError."""
+    try:
+        held = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)  # a pipe would wait for a writer
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENXIO, errno.ENOTDIR):
+            raise _not_plain(path) from error
         raise ModelError(
-            f"{path} has {size} bytes. Expected {most} at most, for a small box. "
-            "Train a smaller model, or leave the file out."
-        )
+            f"{path} cannot be opened: {error.strerror}. Expected a file of a model package. See its name and owner."
+        ) from error
+    try:
+        status = os.fstat(held)
+        if not stat.S_ISREG(status.st_mode):
+            raise _not_plain(path)
+        if status.st_size > most:
+            raise ModelError(
+                f"{path} has {status.st_size} bytes. Expected {most} at most, for a small box. "
+                "Train a smaller model, or leave the file out."
+            )
+        with open(held, "rb", closefd=False) as file:
+            return file.read(most)
+    finally:
+        os.close(held)
 
 
-def _copy(of: Path, to: Path) -> None:
-    _size(of, BYTES_MAX)
-    to.write_bytes(of.read_bytes())
+def _not_plain(path: Path) -> ModelError:
+    return ModelError(f"{path} is no plain file. Expected one in a model package. Copy the package again.")
+
+
+def _copy(of: Path, to: Path, most: int) -> None:
+    to.write_bytes(_read(of, most))
     _synced(to)
 
 

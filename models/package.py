@@ -20,7 +20,7 @@ MODELS = Path(__file__).parent
 BECAUSE_MAX = 3
 AT_ONCE_MAX = 64
 """Windows of one run, as in the trial: what a run takes of memory may grow faster than they do."""
-_EVERY: dict[str, type] = {"name": str, "sha256": dict}  # a model of windows says window_min besides; others do not
+_EVERY: dict[str, type] = {"name": str, "version": str, "sha256": dict}  # one of windows says window_min besides
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,7 @@ def load(folder: Path) -> Model:
 
 def load_models(names: Iterable[str]) -> dict[str, Model]:
     """The named models of this version, loaded. Raises ModelError for an unknown name or a broken folder."""
-    every = {path.parent: read_manifest(path.parent, _EVERY) for path in sorted(MODELS.glob("*/manifest.toml"))}
-    folders = {found["name"]: folder for folder, found in every.items() if "window_min" in found}
+    folders = {found["name"]: folder for folder, found in _manifests() if "window_min" in found}
     loaded: dict[str, Model] = {}
     for name in names:
         if name not in folders:
@@ -87,12 +86,21 @@ def load_models(names: Iterable[str]) -> dict[str, Model]:
 
 def shipped() -> list[tuple[str, str]]:
     """(name, version) of the models that came with this version and have a manifest, by name."""
-    every = (read_manifest(path.parent, {**_EVERY, "version": str}) for path in MODELS.glob("*/manifest.toml"))
-    return sorted((found["name"], found["version"]) for found in every if found["name"])
+    return sorted((found["name"], found["version"]) for _, found in _manifests() if found["name"])
+
+
+def with_packages() -> dict[str, str]:
+    """{name: version that came with the program} of the models of which a package can bring another version."""
+    return {found["name"]: found["version"] for _, found in _manifests() if "window_min" in found}
+
+
+def _manifests() -> list[tuple[Path, dict[str, Any]]]:
+    """(folder, manifest) of each model of this version that has one. Raises ModelError."""
+    return [(path.parent, read_manifest(path.parent, _EVERY)) for path in sorted(MODELS.glob("*/manifest.toml"))]
 
 
 def _manifest(folder: Path) -> dict[str, Any]:
-    wanted = {**_EVERY, "version": str, "features": list, "window_min": int, "output": str}
+    wanted = {**_EVERY, "features": list, "window_min": int, "output": str}
     return read_manifest(folder, wanted)
 
 
@@ -100,18 +108,32 @@ def read_manifest(folder: Path, wanted: Mapping[str, type]) -> dict[str, Any]:
     """manifest.toml of a model's folder. wanted: {key: type of its value}. Raises ModelError."""
     path = folder / "manifest.toml"
     try:
-        manifest = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(
-            f"{path} cannot be read: {error}. Expected a model's manifest. Install the model's folder again."
-        ) from error
+        data = path.read_bytes()
+    except OSError as error:
+        raise _unread(path, error) from error
+    return parse_manifest(data, path, wanted)
+
+
+def parse_manifest(data: bytes, path: Path, wanted: Mapping[str, type]) -> dict[str, Any]:
+    """path: where the bytes are from. Raises ModelError."""
+    try:
+        manifest = tomllib.loads(data.decode())
+    except (ValueError, RecursionError) as error:
+        raise _unread(path, error) from error
     wrong = [key for key, kind in wanted.items() if not isinstance(manifest.get(key), kind)]
+    sums = manifest.get("sha256")
+    if isinstance(sums, dict):
+        wrong += [f"the SHA-256 of {file!r}" for file, digest in sums.items() if not isinstance(digest, str)]
     if wrong or ("output" in wanted and "model.onnx" not in manifest["sha256"]):  # without an output: no ONNX model
         raise ModelError(
             f"{path} lacks {', '.join(wrong) or 'the SHA-256 of model.onnx'}. "
             f"Expected {', '.join(wanted)}. Install the model's folder again."
         )
     return manifest
+
+
+def _unread(path: Path, error: Exception) -> ModelError:
+    return ModelError(f"{path} cannot be read: {error}. Expected a model's manifest. Install the model's folder again.")
 
 
 def check_hash(path: Path, expected: str) -> None:

@@ -43,6 +43,11 @@ def tried(folder: Path) -> dict[str, float]:
         )  # fmt: skip
     except subprocess.TimeoutExpired as error:
         raise ModelError(f"The model had not scored {WINDOWS} windows after {WALL_S_MAX:.0f} s. {_FASTER}") from error
+    except OSError as error:  # no memory for another process
+        raise ModelError(
+            f"The trial of the model could not begin: {error}. Expected a process of its own for it. "
+            "Try again when the box is less busy."
+        ) from error
     _, refused, why = done.stderr.partition(_REFUSED)  # the runtime writes there, too, and before it
     if done.returncode == 1 and refused:
         raise ModelError(why.strip())
