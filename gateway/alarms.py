@@ -8,6 +8,7 @@ range) neither raises nor ends anything: what stands, stands until a good value 
 
 from collections import deque
 from collections.abc import Callable
+from math import nextafter
 from typing import NamedTuple
 
 from drivers.reading import Value
@@ -233,6 +234,16 @@ class Alarms:
         truths = [truth.condition for watchers in self._watchers.values() for _, truth in watchers]
         longest_first = sorted(truths, key=lambda c: -c.for_s)  # the shortest is what counts
         return {(c.model, c.sensor): (c.number, c.a_month, c.for_s) for c in longest_first if c.model and c.a_month}
+
+    def highs(self) -> dict[str, float]:
+        """{model: the lowest number that a score must be above in some condition}."""
+        found: dict[str, float] = {}
+        for (model, _), watchers in self._watchers.items():
+            for c in (truth.condition for _, truth in watchers):
+                if model and c.test in (">", ">="):
+                    above = c.number if c.test == ">" else nextafter(c.number, 0.0)
+                    found[model] = min(found.get(model, above), above)
+        return found
 
     # -- what is seen ------------------------------------------------------------------------------------------------
 

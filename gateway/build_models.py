@@ -24,7 +24,9 @@ def detectors(
     if not models:
         return Detectors({})
     plans = {name: _plan(site, machine) for name, machine in site.machines.items()}
-    found = Detectors.of_site(models, kept, pending.keep, store.path.parent / PACKAGES, alarms.rates(), plans)
+    found = Detectors.of_site(
+        models, kept, pending.keep, store.path.parent / PACKAGES, alarms.rates(), plans, alarms.highs()
+    )
     means = store.history.means_before(sorted(found.sensors), label, WINDOW_MIN)
     end_s = label.mono // MINUTE_S * MINUTE_S
     found.restore({sensor: {"end_s": end_s, "minutes": window} for sensor, window in means.items()}, label.mono)

@@ -106,9 +106,11 @@ class ModelArgs(Args, kw_only=True):
 
     deed: Literal["shadow", "promote", "rollback"]
     model: str
-    version: Annotated[str, Meta(description="of shadow: which one")] = ""
+    version: Annotated[
+        str, Meta(description="of shadow: which one; of promote and rollback: the one that is meant, empty for any")
+    ] = ""
     after_days: Annotated[
-        float, Meta(ge=0, le=90, description="of shadow: promote it by itself after so long; 0: never")
+        float, Meta(ge=0, le=90, description="of shadow alone: promote it by itself after so long; 0: never")
     ] = 0.0
 
 

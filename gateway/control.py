@@ -56,7 +56,7 @@ class Control:
         try:
             request = json.loads(line)
             ask = self._asks[request["ask"]]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             return {"error": f'found {line[:80]!r}, expected {{"ask": one of {", ".join(self._asks)}}}'}
         try:
             return {"ok": await ask(request)}

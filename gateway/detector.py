@@ -49,6 +49,10 @@ class Detector:
         """Of the model that scores now."""
         return self._model.version if self._model else ""
 
+    def again(self, model: Scorer) -> None:
+        """Score with this from now on, also after a failure."""
+        self._model, self.fault = model, ""
+
     def looks_at(self, sensor: str) -> list[str]:
         """The sensors behind what is scored: itself."""
         return [sensor]

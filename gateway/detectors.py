@@ -14,7 +14,7 @@ from gateway.contract import Json
 from gateway.detector import Detector
 from gateway.machines import Machines, Plan
 from gateway.model_packages import package_folder
-from gateway.rollout import Rollout
+from gateway.rollout import HIGH, Rollout
 from gateway.row_models import LEARNERS, Rows
 from models.package import Model, load, load_models
 from models.session import ModelError
@@ -51,12 +51,12 @@ class Detectors:
     def of_site(
         cls, wanted: Mapping[str, Sequence[str]], kept: Mapping[str, object], keep: Callable[[str, object], None],
         packages: Path, rates: Mapping[tuple[str, str], tuple[float, float, float]] | None = None,
-        machines: Mapping[str, Plan] | None = None,
+        machines: Mapping[str, Plan] | None = None, highs: Mapping[str, float] | None = None,
     ) -> Detectors:  # fmt: skip
         """wanted: {model: sensors or machines}, as the site's conditions name them. kept, keep: over a restart.
 
         packages: the folder where `linli model install` puts them. rates: as Alarms.rates() says. machines: those of
-        the site file.
+        the site file. highs: as Alarms.highs() says.
         """
         found: dict[str, Watcher] = {}
         rollouts: dict[str, Rollout] = {}
@@ -67,7 +67,7 @@ class Detectors:
                 elif name in LEARNERS:
                     found[name] = Rows(name, sensors, kept, keep)
                 else:
-                    rollouts[name] = _rollout(name, kept, keep, packages)
+                    rollouts[name] = _rollout(name, kept, keep, packages, (highs or {}).get(name, HIGH))
                     found[name] = Detector(rollouts[name], sensors)
             except (ModelError, OSError, ImportError, KeyError, TypeError) as error:  # also: its files are not whole
                 found[name] = Detector(None, (), fault=f"The model {name} is out: {error}")
@@ -84,19 +84,28 @@ class Detectors:
     def ask(self, deed: str, name: str, version: str, after_days: float, by: str) -> list[Json]:
         """deed: "list", "shadow", "promote" or "rollback"; then where each model stands. Raises ValueError."""
         if deed != "list":
-            rollout = self.rollouts.get(name)
-            if rollout is None:
-                known = ", ".join(self.rollouts) or "none, as no condition names a model with packages"
-                raise ValueError(f"found model {name!r}, expected one of those that run here: {known}")
-            if deed == "shadow":
-                rollout.shadow(version, after_days, by)
-            elif deed == "promote":
-                rollout.promote(by)
-            elif deed == "rollback":
-                rollout.rollback(by)
-            else:
-                raise ValueError(f"found deed {deed!r}, expected one of list, shadow, promote, rollback")
+            self._decide(deed, name, version, after_days, by)
         return [rollout.standing() for rollout in self.rollouts.values()]
+
+    def _decide(self, deed: str, name: str, version: str, after_days: float, by: str) -> None:
+        """Raises ValueError."""
+        one, rollout = self._by_name.get(name), self.rollouts.get(name)
+        if rollout is None:
+            known = ", ".join(self.rollouts) or "none, as no condition names a model with packages"
+            out = f", which is out: {one.fault}" if one and one.fault else ""
+            raise ValueError(f"found model {name!r}{out}, expected one of those that run here: {known}")
+        if after_days and deed != "shadow":
+            raise ValueError(f"found {after_days:g} days with {deed}, expected them with shadow alone; leave them out")
+        if deed == "shadow":
+            rollout.shadow(version, after_days, by)
+        elif deed == "promote":
+            rollout.promote(by, version)
+        elif deed == "rollback":
+            rollout.rollback(by, version)
+        else:
+            raise ValueError(f"found deed {deed!r}, expected one of list, shadow, promote, rollback")
+        if deed != "shadow" and isinstance(one, Detector):
+            one.again(rollout)  # where the version that was active had failed
 
     @property
     def fault(self) -> str:
@@ -147,7 +156,9 @@ class Detectors:
             one.restore(state, mono_s)
 
 
-def _rollout(name: str, kept: Mapping[str, object], keep: Callable[[str, object], None], packages: Path) -> Rollout:
+def _rollout(
+    name: str, kept: Mapping[str, object], keep: Callable[[str, object], None], packages: Path, high: float
+) -> Rollout:
     """Raises ModelError: an unknown name, or the one that came with the program does not open."""
     [shipped] = load_models([name]).values()
 
@@ -157,4 +168,4 @@ def _rollout(name: str, kept: Mapping[str, object], keep: Callable[[str, object]
         place = package_folder(packages, name, version)
         return load(place)
 
-    return Rollout(name, shipped.version, open_version, kept, keep)
+    return Rollout(name, shipped.version, open_version, kept, keep, high)

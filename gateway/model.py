@@ -5,7 +5,7 @@
     linli model list --state DIR
     linli model collect --state DIR > windows.jsonl
     linli model shadow NAME VERSION --state DIR [--after-days N] [--by WHO]
-    linli model promote|rollback NAME --state DIR [--by WHO]
+    linli model promote|rollback NAME [VERSION] --state DIR [--by WHO]
 
 The first four need no gateway and touch nothing that runs; the others ask the one that runs here.
 """
@@ -28,6 +28,12 @@ from models.session import ModelError
 GOOD, CHECK_FAILED, WRONG_USE = 0, 1, 2
 _PACKAGES = ("verify", "install")
 _DEEDS = ("shadow", "promote", "rollback")
+_WORDS = {
+    "list": (0, 0, "nothing more"), "collect": (0, 0, "nothing more"), "verify": (1, 1, "FOLDER"),
+    "install": (1, 1, "FOLDER"), "shadow": (2, 2, "NAME VERSION"), "promote": (1, 2, "NAME, or NAME VERSION"),
+    "rollback": (1, 2, "NAME, or NAME VERSION"),
+}  # fmt: skip
+"""{do: how many words may follow it, and which}."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,9 +68,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _lacks(args: argparse.Namespace) -> str:
-    words = {"list": 0, "collect": 0, "shadow": 2}.get(args.do, 1)
-    if len(args.what) != words:
-        expected = {0: "nothing more", 2: "NAME VERSION"}.get(words, "FOLDER" if args.do in _PACKAGES else "NAME")
+    least, most, expected = _WORDS[args.do]
+    if not least <= len(args.what) <= most:
         return f"found {' '.join(args.what) or 'nothing'} after {args.do}, expected {expected}."
     if args.do in _PACKAGES and not args.key:
         return f"{args.do} needs --key PUB: whose signature is taken."
@@ -101,7 +106,8 @@ def _show(args: argparse.Namespace, package: Package, what: str) -> int:
 def _list(args: argparse.Namespace) -> int:
     try:
         running = _asked(args, "list")
-    except NotRunning:
+    except NotRunning as error:
+        print(f"linli model: which of them runs is not known, as no gateway answers: {error}", file=sys.stderr)
         running = []
     rows = [
         {"name": name, "version": version, "from": "linli", "runs": _runs(running, name, version), "fault": ""}
@@ -145,8 +151,11 @@ def _collect(args: argparse.Namespace) -> int:
 def _decide(args: argparse.Namespace) -> int:
     try:
         rows = _asked(args, args.do)
-    except NotRunning:
-        return _say(f"found no gateway that runs on {args.state}, expected one; see linli doctor.", CHECK_FAILED)
+    except NotRunning as error:
+        return _say(
+            f"found no gateway that runs on {args.state} and answers ({error}), expected one; see linli doctor.",
+            CHECK_FAILED,
+        )
     for row in rows:
         if row["model"] == args.what[0]:
             other = (

@@ -1,13 +1,15 @@
 """Which version of a model runs, and how another takes its place: shadow, promotion, rollback. Each step is told.
 
 Sans-IO. A shadow scores the same windows and raises nothing; what both said is counted. A promoted version is on
-probation: for PROBATION_MIN the one before it is scored beside it. Errors and time end a version at once, an alarm
-rate at the end of a block of JUDGED windows. The version that came with the program is what is left in the end.
+probation: for PROBATION_MIN the one before it is scored beside it, or the shipped one where that fails. Errors and time
+end a version at once, an alarm rate at the end of a block of JUDGED windows. The version that came with the program is
+what is left in the end.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
@@ -21,7 +23,7 @@ log = logging.getLogger(__name__)
 
 KEEP = "rollout:"
 HIGH = 0.9
-"""A score above counts as an alarm, as docs and `provision new-site` write the condition."""
+"""A score above counts as an alarm where no condition says from where on, as docs and `provision new-site` write it."""
 JUDGED = 360
 """Windows of a block: six hours of one sensor."""
 HIGH_SHARE_MAX = 0.05
@@ -48,7 +50,7 @@ class Scorer(Protocol):
 
 
 class Counts(msgspec.Struct):
-    """Since the other one began to be scored beside it: windows above HIGH by both, by one alone; runs left out."""
+    """Since the other one began to be scored beside it: windows called high by both, by one alone; runs left out."""
 
     minutes: int = 0
     windows: int = 0
@@ -61,7 +63,8 @@ class Counts(msgspec.Struct):
 class Kept(msgspec.Struct):
     """active, other: versions, "" for none. on_probation: active is, and other is the one before it; else a shadow.
 
-    promote_min: minutes after which a sound shadow is promoted; 0: only by hand.
+    promote_min: minutes after which a sound shadow is promoted; 0: only by hand. block: the counts under judgement.
+    shipped: the version that came with the program which wrote this.
     """
 
     active: str
@@ -69,22 +72,27 @@ class Kept(msgspec.Struct):
     on_probation: bool = False
     promote_min: int = 0
     counts: Counts = msgspec.field(default_factory=Counts)
+    block: Counts = msgspec.field(default_factory=Counts)
+    shipped: str = ""
 
 
 class Rollout:
-    """A Scorer that is several. shipped: the version that came with the program. open_version: raises ModelError."""
+    """A Scorer that is several. shipped: the version that came with the program. open_version: raises ModelError.
+
+    high: a score above it is an alarm at this site.
+    """
 
     def __init__(
         self, name: str, shipped: str, open_version: Callable[[str], Scorer], kept: Mapping[str, object],
-        keep: Callable[[str, object], None], spent_s: Callable[[], float] = time.thread_time,
+        keep: Callable[[str, object], None], high: float = HIGH, spent_s: Callable[[], float] = time.thread_time,
     ) -> None:  # fmt: skip
         self.name = name
         self._shipped = shipped
         self._open = open_version
         self._keep = keep
+        self._high = high
         self._spent_s = spent_s
         self.decided: list[Json] = []
-        self._block = Counts()
         self._slow = {"active": 0, "other": 0}
         try:
             self._now = msgspec.convert(kept.get(KEEP + name, {"active": shipped}), Kept)
@@ -96,18 +104,28 @@ class Rollout:
 
     def _start(self) -> Scorer:
         """Raises ModelError: not even the shipped one opens."""
-        now = self._now
-        if now.other:
+        if self._now.shipped not in ("", self._shipped):
+            self._updated(self._now.shipped)
+        if self._now.other:
             try:
-                self._other = self._open(now.other)
+                self._other = self._open(self._now.other)
             except ModelError as error:
-                self._end_other("withdrawn", str(error))
+                self._other_failed(str(error))
         try:
-            return self._open(now.active)
+            return self._open(self.version)
         except ModelError as error:
-            if now.active == self._shipped:
+            if self.version == self._shipped:
                 raise
             return self._fallen_back(str(error))
+
+    def _updated(self, before: str) -> None:
+        """The program was: what it brings now stands where the version did that it brought before."""
+        now = self._now
+        active, other = (self._shipped if version == before else version for version in (now.active, now.other))
+        self._now = Kept(active, other, now.on_probation, now.promote_min)
+        if active == other:
+            self._end_other("withdrawn", "The program brings it itself by now")
+        self._put()
 
     @property
     def version(self) -> str:
@@ -116,7 +134,8 @@ class Rollout:
     def standing(self) -> Json:
         """For a person: what runs, what runs beside it and since how long."""
         plain: Json = msgspec.to_builtins(self._now)
-        return {"model": self.name, "shipped": self._shipped, **plain}
+        del plain["block"]
+        return {"model": self.name, **plain, "shipped": self._shipped}
 
     # -- scoring -----------------------------------------------------------------------------------------------------
 
@@ -164,29 +183,31 @@ class Rollout:
         try:
             others = self._run("other", other, windows)
         except ModelError as error:
-            self._end_other("withdrawn", str(error))
+            self._other_failed(str(error))
             return
         if self._slow["other"] > SLOW_MAX:
-            self._end_other("withdrawn", _slow(len(windows)))
+            self._other_failed(_slow(len(windows)))
             return
-        for into in (counts, self._block):
+        high = self._high
+        for into in (counts, self._now.block):
             into.windows += len(windows)
             for mine, its in zip(scores, others, strict=True):
-                into.both += mine > HIGH and its > HIGH
-                into.only_active += mine > HIGH >= its
-                into.only_other += its > HIGH >= mine
+                into.both += mine > high and its > high
+                into.only_active += mine > high >= its
+                into.only_other += its > high >= mine
         self._judge()
 
     def _judge(self) -> None:
-        now, block = self._now, self._block
+        now, block = self._now, self._now.block
         if block.windows >= JUDGED:
             mine, its = block.both + block.only_active, block.both + block.only_other
             new, old = (mine, its) if now.on_probation else (its, mine)
-            self._block = Counts()
+            now.block = Counts()
             if new > HIGH_SHARE_MAX * block.windows and new > OTHERS_MIN * old:
                 why = (
-                    f"It scored {new} of {block.windows} windows above {HIGH}, the other version {old}. Expected "
-                    f"{HIGH_SHARE_MAX:.0%} at most, or what the other sees, too. See the sensors, or train it again."
+                    f"It scored {new} of {block.windows} windows above {self._high:g}, the other version {old}. "
+                    f"Expected {HIGH_SHARE_MAX:.0%} at most, or what the other sees, too. See the sensors, or train it "
+                    "again."
                 )
                 if now.on_probation:
                     self._active = self._fallen_back(why)
@@ -205,7 +226,7 @@ class Rollout:
     def shadow(self, version: str, after_days: float, by: str) -> None:
         """Let a version run beside the active one. after_days: then promote it by itself; 0: never.
 
-        Raises ValueError: it is active already, cannot be opened, or the days are none.
+        Raises ValueError: it is active already, cannot be opened, the days are none, or the active one is on probation.
         """
         if version == self.version:
             raise ValueError(f"found {version}, which is active, expected another version; see linli model list")
@@ -215,30 +236,55 @@ class Rollout:
             other = self._open(version)
         except ModelError as error:
             raise ValueError(str(error)) from error
-        self._other, self._block = other, Counts()
+        if self._now.on_probation:
+            raise ValueError(
+                f"found {self.version} on probation, expected it confirmed or rolled back first; see linli model list"
+            )
+        if self._other is not None:
+            self._end_other("withdrawn", "", by)
+        self._other = other
         self._slow["other"] = 0
-        self._now = Kept(self.version, version, promote_min=round(after_days * 1440))
+        self._now = Kept(self.version, version, promote_min=math.ceil(after_days * 1440))
         self._tell("shadowed", version, by, "")
 
-    def promote(self, by: str) -> None:
-        """The shadow becomes active, on probation beside the one before. Raises ValueError: there is no shadow."""
+    def promote(self, by: str, version: str = "") -> None:
+        """The shadow becomes active, on probation beside the one before. version: which one is meant, if not any.
+
+        Raises ValueError: there is no such shadow.
+        """
         if self._other is None or self._now.on_probation:
             raise ValueError("found no shadow, expected one; run linli model shadow NAME VERSION first")
+        _meant(version, self._now.other, "the shadow there is")
         counts = self._now.counts
         self._active, self._other = self._other, self._active
         self._slow = {"active": 0, "other": 0}
-        self._block = Counts()
         self._now = Kept(self._now.other, self._now.active, on_probation=True)
         self._tell("promoted", self.version, by, "", counts)
 
-    def rollback(self, by: str) -> None:
-        """Back to the version before, or the shipped one; a shadow is withdrawn. Raises ValueError: nowhere to go."""
+    def rollback(self, by: str, version: str = "") -> None:
+        """Back to the version before, or the shipped one; a shadow is withdrawn. version: the one to go, if not any.
+
+        Raises ValueError: nowhere to go, or another one is there.
+        """
         if self._other is not None and not self._now.on_probation:
+            _meant(version, self._now.other, "the shadow there is")
             self._end_other("withdrawn", "", by)
         elif self.version == self._shipped:
             raise ValueError(f"found {self._shipped}, which came with the program, expected a version of a package")
         else:
+            _meant(version, self.version, "which is active")
             self._active = self._fallen_back("", by)
+
+    def _other_failed(self, why: str) -> None:
+        """A shadow is withdrawn. Where it was the one before, the shipped one goes on judging the one on probation."""
+        now = self._now
+        if not now.on_probation or self._shipped in (now.active, now.other):
+            self._end_other("withdrawn", why)
+            return
+        failed, now.other, now.block = now.other, self._shipped, Counts()
+        self._other = self._open(self._shipped)
+        self._slow["other"] = 0
+        self._tell("withdrawn", failed, "rule", why, now.counts)
 
     def _fallen_back(self, why: str, by: str = "rule") -> Scorer:
         """Raises ModelError: the shipped one cannot be opened either."""
@@ -269,7 +315,14 @@ class Rollout:
         self._put()
 
     def _put(self) -> None:
+        self._now.shipped = self._shipped
         self._keep(KEEP + self.name, msgspec.to_builtins(self._now))
+
+
+def _meant(version: str, there: str, what: str) -> None:
+    """Raises ValueError."""
+    if version not in ("", there):
+        raise ValueError(f"found {version}, expected {there}, {what}; see linli model list")
 
 
 def _slow(windows: int) -> str:

@@ -59,7 +59,7 @@ class Signed(NamedTuple):
 
 
 def key_name(key_id: bytes) -> str:
-    return key_id[::-1].hex().upper()
+    return f"{int.from_bytes(key_id, 'little'):X}"  # without zeros in front
 
 
 def parse_public_key(text: str) -> PublicKey:
@@ -96,7 +96,10 @@ def verify(data: bytes, signature: str, keys: Sequence[PublicKey]) -> Signed:
 
 def _parts(signature: str) -> tuple[bytes, bytes, bytes, str, bytes]:
     """(algorithm, key id, signature, trusted comment, signature of both). Raises SignatureError."""
-    lines = signature.rstrip("\r\n").splitlines() if len(signature) <= TEXT_MAX else []
+    text = signature if len(signature) <= TEXT_MAX else ""
+    lines = [
+        line.rstrip("\r") for line in text.rstrip("\r\n").split("\n")
+    ]  # a comment may have what Unicode ends lines with
     if len(lines) == 4 and lines[0].startswith(_UNTRUSTED) and lines[2].startswith(_TRUSTED):
         inner, outer = _bytes(lines[1], _SIGNATURE_B), _bytes(lines[3], _GLOBAL_B)
         if inner is not None and outer is not None and inner[:2] in (_ED25519, _PREHASHED):

@@ -11,7 +11,7 @@ from gateway import cli
 from gateway.contract_catalogue import RECORD_TYPES
 from gateway.detectors import Detectors
 from gateway.model_packages import install
-from gateway.rollout import JUDGED, KEEP, PROBATION_MIN, SLOW_MAX, SPENT_S_MAX, Rollout
+from gateway.rollout import HIGH, JUDGED, KEEP, PROBATION_MIN, SLOW_MAX, SPENT_S_MAX, Rollout
 from models.session import ModelError
 from tests import onnx_made
 from tests.test_model_packages import KEYS, package
@@ -42,11 +42,14 @@ class House:
         self.spent_s = 0.0
         self.versions = {name: Version(name, self) for name in ("1.0.0", "2.0.0", "3.0.0")}
         self.kept: dict[str, object] = {}
+        self.shipped, self.high = "1.0.0", HIGH
         self.start()
 
     def start(self) -> None:
         """Again, with what was kept."""
-        self.rollout = Rollout("water-leak", "1.0.0", self._open, dict(self.kept), self._keep, lambda: self.spent_s)
+        self.rollout = Rollout(
+            "water-leak", self.shipped, self._open, dict(self.kept), self._keep, self.high, lambda: self.spent_s
+        )
 
     def _open(self, version: str) -> Version:
         if version not in self.versions:
@@ -294,8 +297,12 @@ def test_the_command_asks_the_gateway_that_runs_and_says_when_none_does(
 ) -> None:
     state = ["--state", str(tmp_path)]
     assert cli.main(["model", "promote", "water-leak", *state]) == 1
-    assert "found no gateway that runs" in capsys.readouterr().err
-    assert cli.main(["model", "shadow", "water-leak", *state]) == 2
+    assert "found no gateway that runs on" in (said := capsys.readouterr().err)
+    assert "linli.sock: [Errno 2] No such file or directory), expected one; see linli doctor." in said
+    assert cli.main(["model", "list", *state]) == 0
+    assert "which of them runs is not known, as no gateway answers" in capsys.readouterr().err
+    for words in (["shadow", "water-leak"], ["promote"], ["rollback", "a", "b", "c"], ["list", "x"], ["verify"]):
+        assert cli.main(["model", *words, *state]) == 2
     install(package(tmp_path / "new"), KEYS, tmp_path / "models")
     detectors = Detectors.of_site({"water-leak": ["main"]}, {}, lambda key, value: None, tmp_path / "models")
 
@@ -309,7 +316,9 @@ def test_the_command_asks_the_gateway_that_runs_and_says_when_none_does(
     assert cli.main(["model", "list", *state, "--json"]) == 0
     runs = {row["version"]: row["runs"] for row in json.loads(capsys.readouterr().out) if row["name"] == "water-leak"}
     assert runs == {"1.0.0": "active", "2.0.0": "shadow"}
-    assert cli.main(["model", "promote", "water-leak", *state]) == 0
+    assert cli.main(["model", "promote", "water-leak", "3.0.0", *state]) == 1
+    assert "found 3.0.0, expected 2.0.0, the shadow there is; see linli model list" in capsys.readouterr().err
+    assert cli.main(["model", "promote", "water-leak", "2.0.0", *state]) == 0
     assert capsys.readouterr().out == "water-leak: 2.0.0 is active, 1.0.0 before it.\n"
     assert cli.main(["model", "shadow", "water-leak", "2.0.0", *state]) == 1
     assert "which is active" in capsys.readouterr().err

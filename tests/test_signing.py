@@ -56,6 +56,28 @@ def test_what_minisign_signs_is_verified_here(minisign: str, tmp_path: Path) -> 
     assert signed == (public, "by 张")
 
 
+@pytest.mark.parametrize("comment", ["a\u2028b", "a\u0085b", "a\x0bb", "a\x1cb"])
+def test_a_comment_pasted_from_elsewhere_may_have_what_unicode_takes_for_a_new_line(
+    minisign: str, tmp_path: Path, comment: str
+) -> None:
+    run(minisign, "-G", "-W", "-p", "city.pub", "-s", "city.key", folder=tmp_path)
+    (tmp_path / "body").write_bytes(DATA)
+    run(minisign, "-S", "-s", "city.key", "-m", "body", "-t", comment, folder=tmp_path)
+    public = parse_public_key((tmp_path / "city.pub").read_text())
+    signature = (tmp_path / "body.minisig").read_bytes().decode()
+    assert verify(DATA, signature, [public]).comment == comment
+    assert verify(DATA, signature.replace("\n", "\r\n"), [public]).comment == comment
+
+
+def test_a_key_whose_id_begins_with_zeros_is_named_as_minisign_names_it() -> None:
+    recorded = """untrusted comment: minisign public key 21FE52C348F218
+RWQY8kjDUv4hAMp87eRg4vyypGxdnMh/HUUwesO5Sre1V+5sH1vybze+
+"""  # by Debian's minisign 0.11
+    public = parse_public_key(recorded)
+    assert public.name == "21FE52C348F218"
+    assert public.as_text() == recorded
+
+
 def test_what_is_signed_here_minisign_verifies(minisign: str, tmp_path: Path) -> None:
     (tmp_path / "city.pub").write_text(CITY.public.as_text())
     (tmp_path / "body").write_bytes(DATA)
@@ -146,7 +168,7 @@ def test_a_signature_changed_in_one_place_holds_no_more(at: int, letter: str) ->
         verify(DATA, changed, [CITY.public])
     except SignatureError:
         return
-    theirs, ours = changed.splitlines(), SIGNATURE.splitlines()
+    theirs, ours = changed.split("\n"), SIGNATURE.split("\n")
     assert [base64.b64decode(theirs[i]) for i in (1, 3)] == [base64.b64decode(ours[i]) for i in (1, 3)]
     assert theirs[2] == ours[2]
 
