@@ -9,6 +9,7 @@ from gateway.config import Site
 from gateway.contract import Json, Record
 from gateway.control import Answer
 from gateway.facilities import DEEDS
+from gateway.forecast import WAITS
 
 _POLL_S = 0.05
 _WAIT_MAX_S = 120.0
@@ -129,13 +130,19 @@ class Desk:
         return found
 
     async def _model(self, request: Json) -> Json:
-        """{"deed", "name", "version", "after_days", "by"} -> {"models"}: see Detectors.ask(). Raises ValueError."""
+        """{"deed", "name", "version", "after_days", "by"} -> {"models", "uses", "faults"}: see Detectors.ask().
+
+        Raises ValueError.
+        """
         deed, name, version, by = (str(request.get(key, "")) for key in ("deed", "name", "version", "by"))
         if not 0 < len(by) <= WORDS_MAX:
             raise ValueError(f"found {by[:60]!r} as who wants it, expected a name of 1 to {WORDS_MAX} characters")
         models = self._box.pipeline.models(deed, name, version, _number(request, "after_days"), by)
         self._box.hurry()
-        return {"models": models}
+        uses: dict[str, object] = {**self._box.pipeline.model_uses()}
+        if self._site.queues:
+            uses[WAITS] = dict.fromkeys(self._site.queues, "")
+        return {"models": models, "uses": uses, "faults": self._box.pipeline.model_faults()}
 
     async def _until(self, true: Callable[[], bool], request: Json) -> bool:
         asked = request.get("wait_s", 10.0)

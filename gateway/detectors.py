@@ -23,6 +23,7 @@ EVIDENCE_FROM = 0.5
 """From this score on what it is made of is worked out; below, no alarm should ask for it."""
 
 
+NO_SCORE = "no score"
 MACHINE_MODELS = ("pump",)
 """Models that look at machines, which are several sensors under one name."""
 
@@ -107,9 +108,20 @@ class Detectors:
         if deed != "shadow" and isinstance(one, Detector):
             one.again(rollout)  # where the version that was active had failed
 
+    def uses(self) -> dict[str, dict[str, str]]:
+        """{model: {sensor or machine: "", or that it has no score}}."""
+        found: dict[str, dict[str, str]] = {name: {} for name in self._by_name}
+        for name, scored in self.pairs:
+            found[name][scored] = "" if self.score(name, scored) is not None else NO_SCORE
+        return found
+
+    def faults(self) -> dict[str, str]:
+        """{model: why it is out}."""
+        return {name: one.fault for name, one in self._by_name.items() if one.fault}
+
     @property
     def fault(self) -> str:
-        return " ".join(one.fault for one in self._by_name.values() if one.fault)
+        return " ".join(self.faults().values())
 
     def feed(self, sensor: str, value: float, mono_s: float) -> None:
         """Take a reading in order of time per sensor. Older than what is already counted: left out."""

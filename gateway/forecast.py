@@ -22,6 +22,9 @@ from models.session import ModelError
 
 logger = logging.getLogger(__name__)
 
+WAITS = "queue-waits"
+"""The model's name."""
+
 KEEP = "waits:"
 DAYS = KEEP + "days:"
 _HOUSE = KEEP + "house"

@@ -2,7 +2,7 @@
 
     linli model verify FOLDER --key CITY.pub
     linli model install FOLDER --key CITY.pub --state DIR
-    linli model list --state DIR
+    linli model list --state DIR [--site SITE]
     linli model collect --state DIR > windows.jsonl
     linli model shadow NAME VERSION --state DIR [--after-days N] [--by WHO]
     linli model promote|rollback NAME [VERSION] --state DIR [--by WHO]
@@ -16,13 +16,14 @@ import sqlite3
 import sys
 from pathlib import Path
 
+from gateway.config import ConfigErrors, load
 from gateway.contract import Json
 from gateway.control import NotRunning, ask
 from gateway.home import DATABASE
 from gateway.model_collect import labelled
-from gateway.model_packages import PACKAGES, Package, checked, install, installed
+from gateway.model_list import lines, rows, uses
+from gateway.model_packages import PACKAGES, Package, checked, install
 from gateway.signing import PublicKey, SignatureError, parse_public_key
-from models.package import shipped
 from models.session import ModelError
 
 GOOD, CHECK_FAILED, WRONG_USE = 0, 1, 2
@@ -41,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("what", nargs="*", metavar="FOLDER | NAME [VERSION]", help="the package, or the model")
     parser.add_argument("--key", action="append", type=Path, default=[], metavar="PUB", help="who may sign; repeat it")
     parser.add_argument("--state", type=Path, metavar="DIR", help="the gateway's state folder; all but verify need it")
+    parser.add_argument("--site", type=Path, metavar="SITE", help="list: whose sensors to name where no gateway runs")
     parser.add_argument("--after-days", type=float, default=0.0, metavar="N",
                         help="shadow: promote it by itself after so many sound days (else: never)")  # fmt: skip
     parser.add_argument("--by", default="desk", metavar="WHO", help="who wants it, for the record")
@@ -104,36 +106,23 @@ def _show(args: argparse.Namespace, package: Package, what: str) -> int:
 
 
 def _list(args: argparse.Namespace) -> int:
+    """What runs is asked of the gateway that runs here; else --site says what would."""
     try:
-        running = _asked(args, "list")
+        answer = ask(args.state, {"ask": "model", "deed": "list", "name": "", "version": "", "by": args.by,
+                                  "after_days": 0.0})  # fmt: skip
     except NotRunning as error:
         print(f"linli model: which of them runs is not known, as no gateway answers: {error}", file=sys.stderr)
-        running = []
-    rows = [
-        {"name": name, "version": version, "from": "linli", "runs": _runs(running, name, version), "fault": ""}
-        for name, version in shipped()
-    ]
-    rows += [
-        {"name": name, "version": version, "from": "package", "runs": _runs(running, name, version), "fault": fault}
-        for name, version, fault in installed(args.state / PACKAGES)
-    ]
+        answer = None
+    try:
+        named = uses(load(args.site)) if args.site else {}
+    except ConfigErrors as error:
+        return _say(f"{args.site}: found {len(error.problems)} mistakes, expected none; see linli check.", CHECK_FAILED)
+    found = rows(args.state / PACKAGES, answer, named)
     if args.json:
-        print(json.dumps(rows, ensure_ascii=False))
+        print(json.dumps(found, ensure_ascii=False))
     else:
-        for row in rows:
-            start = f"{row['name']:<14}{row['version']:<10}{row['from']:<10}{row['runs']:<11}"
-            print(f"{start}{row['fault'] or 'sound'}")
-    return CHECK_FAILED if any(row["fault"] for row in rows) else GOOD
-
-
-def _runs(running: list[Json], name: str, version: str) -> str:
-    """ "active", "shadow", "before" (of one on probation), or ""."""
-    for one in running:
-        if one["model"] == name and one["active"] == version:
-            return "probation" if one["on_probation"] else "active"
-        if one["model"] == name and one["other"] == version:
-            return "before" if one["on_probation"] else "shadow"
-    return ""
+        print("\n".join(lines(found)))
+    return CHECK_FAILED if any(row["fault"] for row in found) else GOOD
 
 
 def _collect(args: argparse.Namespace) -> int:

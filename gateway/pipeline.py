@@ -291,6 +291,14 @@ class Pipeline:
         """What a person wants of a model's versions: see Detectors.ask(). Raises ValueError."""
         return self._detectors.ask(deed, name, version, after_days, by)
 
+    def model_uses(self) -> dict[str, dict[str, str]]:
+        """What each model looks at: see Detectors.uses()."""
+        return self._detectors.uses()
+
+    def model_faults(self) -> dict[str, str]:
+        """{model: why it is out}."""
+        return self._detectors.faults()
+
     @property
     def model_fault(self) -> str:
         return self._detectors.fault

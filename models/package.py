@@ -11,7 +11,7 @@ import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from models.features import NAMES, WINDOW_MIN, features
 from models.session import ModelError, Session
@@ -20,6 +20,7 @@ MODELS = Path(__file__).parent
 BECAUSE_MAX = 3
 AT_ONCE_MAX = 64
 """Windows of one run, as in the trial: what a run takes of memory may grow faster than they do."""
+_VOUCH = ("manifest.toml", "constants.toml")
 _EVERY: dict[str, type] = {"name": str, "version": str, "sha256": dict}  # one of windows says window_min besides
 
 
@@ -84,9 +85,21 @@ def load_models(names: Iterable[str]) -> dict[str, Model]:
     return loaded
 
 
-def shipped() -> list[tuple[str, str]]:
-    """(name, version) of the models that came with this version and have a manifest, by name."""
-    return sorted((found["name"], found["version"]) for _, found in _manifests() if found["name"])
+class Shipped(NamedTuple):
+    """kind: "onnx" has trained weights, "numpy" is a step function whose source is all there is to it."""
+
+    name: str
+    version: str
+    kind: str
+
+
+def shipped() -> list[Shipped]:
+    """The models that came with this version, by name."""
+    return sorted(
+        Shipped(found["name"], found["version"], "onnx" if "model.onnx" in found["sha256"] else "numpy")
+        for file in _VOUCH
+        for _, found in _manifests(file)
+    )
 
 
 def with_packages() -> dict[str, str]:
@@ -94,9 +107,9 @@ def with_packages() -> dict[str, str]:
     return {found["name"]: found["version"] for _, found in _manifests() if "window_min" in found}
 
 
-def _manifests() -> list[tuple[Path, dict[str, Any]]]:
-    """(folder, manifest) of each model of this version that has one. Raises ModelError."""
-    return [(path.parent, read_manifest(path.parent, _EVERY)) for path in sorted(MODELS.glob("*/manifest.toml"))]
+def _manifests(file: str = "manifest.toml") -> list[tuple[Path, dict[str, Any]]]:
+    """(folder, manifest) of each model of this version that has one of that name. Raises ModelError."""
+    return [(path.parent, read_manifest(path.parent, _EVERY, file)) for path in sorted(MODELS.glob(f"*/{file}"))]
 
 
 def _manifest(folder: Path) -> dict[str, Any]:
@@ -104,9 +117,9 @@ def _manifest(folder: Path) -> dict[str, Any]:
     return read_manifest(folder, wanted)
 
 
-def read_manifest(folder: Path, wanted: Mapping[str, type]) -> dict[str, Any]:
-    """manifest.toml of a model's folder. wanted: {key: type of its value}. Raises ModelError."""
-    path = folder / "manifest.toml"
+def read_manifest(folder: Path, wanted: Mapping[str, type], file: str = "manifest.toml") -> dict[str, Any]:
+    """A model folder's manifest.toml, or another file that vouches. wanted: {key: type}. Raises ModelError."""
+    path = folder / file
     try:
         data = path.read_bytes()
     except OSError as error:

@@ -48,7 +48,7 @@ DOORS = {
 GATEWAY_ORDER = (
     # the program
     "__main__", "cli", "doctor", "doctor_closed", "doctor_checks", "doctor_modbus", "doctor_finding",
-    "alarm", "model", "model_collect", "alarm_journal",
+    "alarm", "model", "model_list", "model_collect", "alarm_journal",
     "facility", "facility_page", "report", "report_page", "report_parts", "plot", "page",
     "output", "mode", "at_box", "check", "db", "outbox", "run", "diskless", "build",
     "report_figures", "facility_figures", "report_facts", "month", "scan_bus", "taken_up", "build_alarms",

@@ -10,10 +10,13 @@ from pathlib import Path
 import pytest
 
 from gateway import cli, model_packages
+from gateway.alarm_rules import MODELS
+from gateway.forecast import WAITS
 from gateway.model_packages import checked, install, installed
 from gateway.signing import SecretKey, new_key, sign
 from models import onnx_file, trial
 from models.features import NAMES
+from models.inflow.step import constants
 from models.session import ModelError
 from tests import onnx_made
 
@@ -203,9 +206,13 @@ def test_the_command_installs_lists_and_says_why_not(tmp_path: Path, capsys: pyt
     assert cli.main(["model", "install", str(package(tmp_path / "new")), *key, *state]) == 0
     assert "water-leak 2.0.0 is installed: signed by" in capsys.readouterr().out
     assert cli.main(["model", "list", *state, "--json"]) == 0
-    rows = json.loads(capsys.readouterr().out)
-    assert {"name": "water-leak", "version": "2.0.0", "from": "package", "runs": "", "fault": ""} in rows
-    assert {"name": "generic", "version": "1.0.0", "from": "linli", "runs": "", "fault": ""} in rows
+    rows = {(row["name"], row["version"]): row for row in json.loads(capsys.readouterr().out)}
+    sound = {"runs": "", "fault": "", "sensors": {}}
+    flow = {"kind": "onnx", "at": "flow", **sound}
+    assert rows["water-leak", "2.0.0"] == {"name": "water-leak", "version": "2.0.0", "from": "package", **flow}
+    assert rows["water-leak", "1.0.0"] == {"name": "water-leak", "version": "1.0.0", "from": "linli", **flow}
+    generic = {"name": "generic", "version": "1.0.0", "from": "linli", "kind": "numpy", "at": "numbers", **sound}
+    assert rows["generic", "1.0.0"] == generic
     (tmp_path / "models" / "water-leak" / "2.0.0" / "model.onnx").write_bytes(b"rotten")
     assert cli.main(["model", "list", *state]) == 1
     assert "The manifest vouches for" in capsys.readouterr().out
@@ -213,6 +220,29 @@ def test_the_command_installs_lists_and_says_why_not(tmp_path: Path, capsys: pyt
     assert cli.main(["model", "install", str(tmp_path / "none"), *key, *state]) == 1
     assert "none/manifest.toml is no plain file" in capsys.readouterr().err
     assert cli.main(["model", "list", "--state", str(tmp_path / "nowhere")]) == 2
+
+
+def test_the_list_has_every_model_that_came_with_the_program_and_what_of_a_site_it_looks_at(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["model", "list", "--state", str(tmp_path)]) == 0
+    plain = [line.split()[:5] for line in capsys.readouterr().out.splitlines()]
+    assert [(name, kind, at) for name, _, _, kind, at in plain] == [
+        ("generic", "numpy", "numbers"), ("inflow", "numpy", "flow"), ("pump", "numpy", "machine"),
+        ("queue-waits", "onnx", "queues"), ("water-leak", "onnx", "flow"),
+    ]  # fmt: skip
+    assert [version for _, version, *_ in plain][1] == constants().version
+    assert set(MODELS) | {WAITS} == {name for name, *_ in plain}, "whoever adds a model adds it to both"
+    good = Path(__file__).parent / "bad_sites" / "good.toml"
+    assert cli.main(["model", "list", "--state", str(tmp_path), "--site", str(good), "--json"]) == 0
+    rows = {row["name"]: row["sensors"] for row in json.loads(capsys.readouterr().out)}
+    assert rows["water-leak"] == {"basement/main/flow": ""}
+    assert rows["pump"] == {"heating-pump": ""}
+    assert rows["queue-waits"] == {"hall": ""}
+    assert rows["generic"] == rows["inflow"] == {}
+    (tmp_path / "site.toml").write_text("schema = 1\n")
+    assert cli.main(["model", "list", "--state", str(tmp_path), "--site", str(tmp_path / "site.toml")]) == 1
+    assert "mistakes, expected none; see linli check" in capsys.readouterr().err
 
 
 def refused(folder: Path, tmp_path: Path, message: str) -> None:

@@ -12,6 +12,7 @@ from drivers.node_frame import DATA
 from gateway import cli
 from gateway.config import load
 from gateway.desk import Desk
+from gateway.model_list import lines, rows
 from gateway.model_packages import PACKAGES, install
 from models.session import ModelError, Session
 from simulator.cost_rig import CostRig
@@ -122,6 +123,30 @@ def test_a_model_that_fails_at_each_run_is_rolled_back_while_no_reading_is_lost(
     assert [data["value"] for data in found.decided] == ["shadowed", "promoted", "rolled-back"]
     assert "no memory" in found.decided[-1]["why"]
     assert (found.counts, found.fault) == (calm.counts, "")
+
+
+def test_the_list_says_of_a_gateway_that_runs_what_each_model_looks_at_and_which_version_runs(tmp_path: Path) -> None:
+    install(package(tmp_path / "new", CALM), KEYS, tmp_path / "state" / PACKAGES)
+    path = site(tmp_path / "site", sensors=2, model=True)
+    with CostRig(path, tmp_path / "state", step_s=1.0) as rig:
+        desk = Desk(rig.box, load(path), rig.clock.mono_s).asks()
+
+        def listed() -> dict[tuple[str, str], dict[str, Any]]:
+            wanted = {"deed": "list", "name": "", "version": "", "after_days": 0, "by": "desk"}
+            answer: Any = rig.loop.run_until_complete(desk["model"](wanted))  # type: ignore[arg-type]
+            found: list[Any] = rows(tmp_path / "state" / PACKAGES, answer, {})
+            return {(row["name"], row["version"]): row for row in found}
+
+        before = listed()
+        assert before["water-leak", "1.0.0"]["sensors"] == {"s000": "no score", "s001": "no score"}
+        Taps(rig)
+        rig.go(2400.0)
+        after = listed()
+    assert after["water-leak", "1.0.0"]["sensors"] == {"s000": "", "s001": ""}
+    assert after["water-leak", "1.0.0"]["runs"] == "active"
+    assert (after["water-leak", "2.0.0"]["runs"], after["water-leak", "2.0.0"]["sensors"]) == ("", {})
+    assert after["generic", "1.0.0"]["runs"] == ""
+    assert lines(after.values())[-1].startswith("water-leak") and "2.0.0  package" in lines(after.values())[-1]
 
 
 def test_a_sound_model_runs_as_shadow_and_is_counted(tmp_path: Path, calm: Told) -> None:
