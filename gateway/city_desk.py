@@ -62,7 +62,8 @@ class CityDesk:
             return
         found = self._commands.judge(delivery)
         if isinstance(found, Again):
-            self._answer(found.request_id, found.said | {"again": True})
+            again = found  # what is remembered may not be on the disk yet
+            self._box.when_durable(lambda: self._answer(again.request_id, again.said | {"again": True}))
         elif isinstance(found, Refusal):
             self._refuse(found)
         elif found.kind == OPERATE:
@@ -83,7 +84,7 @@ class CityDesk:
 
     def _refuse(self, refusal: Refusal) -> None:
         """Told as an event, ten times a minute: a flood of commands must not fill the disk."""
-        refusal = refusal._replace(why=refusal.why[:WHY_MAX], do=refusal.do[:60])
+        refusal = refusal._replace(why=_one_line(refusal.why[:WHY_MAX]), do=_one_line(refusal.do[:60]))
         now_s = self._parts.mono_s()
         self._told = [at_s for at_s in self._told if now_s - at_s < 60]
         if len(self._told) < TOLD_A_MINUTE:
@@ -222,6 +223,11 @@ class CityDesk:
             raise ValueError(f"found {packs} packs, expected {PACKS_MAX} at most; ask in pieces")
         self._parts.uplink.send_again(args.epoch, args.stream, ranges)
         return {"stream": args.stream, "packs": packs}
+
+
+def _one_line(text: str) -> str:
+    """What quotes a stranger goes into the log and onto screens."""
+    return "".join(letter if letter.isprintable() else "�" for letter in text)
 
 
 def _minutes(args: OutputArgs | ModeArgs) -> float:

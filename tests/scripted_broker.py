@@ -21,6 +21,7 @@ class Connect(NamedTuple):
     version: int
     client_id: str
     user: str
+    packet_bytes_max: int = 0  # MQTT 5's Maximum Packet Size; 0: none was said
 
 
 def receive_maximum(count: int) -> bytes:
@@ -182,7 +183,9 @@ def remaining_length(read: Callable[[int], bytes]) -> int:
 
 def parse_connect(body: bytes) -> Connect:
     version, flags, at = body[6], body[7], 10
+    size = b""
     if version == 5:
+        size = body[at + 1 : at + 1 + body[at]].partition(b"\x27")[2][:4]
         at += 1 + body[at]
 
     def field() -> bytes:
@@ -195,4 +198,4 @@ def parse_connect(body: bytes) -> Connect:
         if version == 5:
             at += 1 + body[at]
         field(), field()
-    return Connect(version, client_id, field().decode() if flags & 128 else "")
+    return Connect(version, client_id, field().decode() if flags & 128 else "", int.from_bytes(size, "big"))

@@ -252,6 +252,29 @@ def test_the_answer_waits_for_the_disk(rig: Rig) -> None:
     assert [result["status"] for result in rig.heard["result"]] == ["done"]
 
 
+def test_the_same_command_again_is_answered_no_sooner_than_the_first(rig: Rig) -> None:
+    payload = signed(rig.body("acknowledge", {"alarm": "leak"}))
+    put, held = rig.storage.put, []
+    rig.storage.put = held.append
+    try:
+        assert rig.command(OPERATE, payload) + rig.command(OPERATE, payload) == []
+    finally:
+        rig.storage.put = put
+    for item in held:
+        put(item)
+    rig.go(1.0)
+    assert [result.get("again", False) for result in rig.heard["result"]] == [False, True]
+
+
+def test_a_stranger_writes_no_lines_of_the_log(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    found = rig.read("state\n2026-11-26 all is well\x1b[2J")
+    [result] = rig.command(READ, envelope(json.dumps(rig.body("state", {}) | {"\x1b[2J\nroot": 1}), None))
+    assert (found["reason"], result["reason"]) == ("unknown", "unreadable")
+    assert "root" in result["why"]
+    for record in [*caplog.messages, result["why"], json.dumps(rig.events("command.refused"), ensure_ascii=False)]:
+        assert record.isprintable()
+
+
 def test_reads_tell_how_it_is(rig: Rig) -> None:
     assert rig.read("state")["data"]["alarms"]["leak"] == "unacknowledged"
     assert "heads" in rig.read("health")["data"]

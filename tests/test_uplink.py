@@ -10,6 +10,7 @@ from uplink_rig import BOTH, GATEWAY, TOPICS, MakeBox, Watcher, names, wait
 
 from gateway import courier, session
 from gateway.contract import STREAMS
+from gateway.wire import HEARD_BYTES_MAX
 from simulator.relay import Relay
 
 pytest_plugins = ["uplink_rig"]
@@ -171,6 +172,15 @@ def test_a_pack_that_the_broker_refuses_stays_is_told_of_and_goes_again_later(
     refused = False
     wait(lambda: box.uplink.state.acked["events"] == 31, "all of them")
     wait(lambda: box.well, "the end of the trouble")
+
+
+@pytest.mark.parametrize(("mqtt", "said"), [("5", HEARD_BYTES_MAX), ("3.1.1", 0)])
+def test_a_broker_of_mqtt_5_is_told_how_much_the_box_can_hear_at_once(
+    mqtt: str, said: int, broker: ScriptedBroker, make_box: MakeBox
+) -> None:
+    box = make_box(broker.url, mqtt=mqtt).start()
+    wait(lambda: box.uplink.state.connected, "connected")
+    assert broker.connects[0].packet_bytes_max == said
 
 
 def test_a_refused_stream_holds_no_alarm_back(broker: ScriptedBroker, make_box: MakeBox) -> None:
