@@ -67,15 +67,16 @@ class Errors(msgspec.Struct):
 
 
 class House(msgspec.Struct):
-    """What this centre has taught. bias: of ln minutes. low, high, waits: models/queues/margins.py."""
+    """What this centre has taught. bias: of ln minutes. low, high, waits, owed: models/queues/margins.py."""
 
     bias: float
     low: float
     high: float
     waits: int
+    owed: float = 0.0
 
     def margins(self) -> Margins:
-        return Margins(self.low, self.high, self.waits)
+        return Margins(self.low, self.high, self.waits, self.owed)
 
 
 class _Service:
@@ -164,11 +165,11 @@ class TrainedForecast:
             return plain
         wait_min, spread = found
         wait_min = min(max((wait_min + SOFT_MIN) * exp(self._house.bias) - SOFT_MIN, 0.0), predictor.WAIT_MAX_MIN)
-        grounds = Grounds(wait_min, spread, plain.wait_s if plain else None)
+        low_min, high_min = self._house.margins().interval(wait_min, spread)
+        grounds = Grounds(wait_min, spread, (low_min, high_min), plain.wait_s if plain else None)
         errors = self._errors.get(line.service)
         if plain and errors and errors.plain_is_better():
             return plain._replace(grounds=grounds)
-        low_min, high_min = self._house.margins().interval(wait_min, spread)
         return Estimate(wait_min * 60, low_min * 60, high_min * 60, grounds)
 
     def _forecast(self, line: Line) -> predictor.Forecast | None:
@@ -190,13 +191,14 @@ class TrainedForecast:
         self._plain.learn(line, told, waited_s)
         if told.grounds is None:
             return
-        wait_min, spread, plain_s = told.grounds
+        wait_min, spread, interval_min, plain_s = told.grounds
         waited_min = waited_s / 60
         margins = self._house.margins()
-        margins.learn(wait_min, spread, waited_min)
+        margins.learn(wait_min, spread, interval_min, waited_min)
         off = log((waited_min + SOFT_MIN) / (wait_min + SOFT_MIN))
         bias = min(max(self._house.bias + _BIAS_STEP * off, -_BIAS_MAX), _BIAS_MAX)
-        self._house = House(round(bias, 4), round(margins.low, 4), round(margins.high, 4), margins.waits)
+        low, high, owed = round(margins.low, 4), round(margins.high, 4), round(margins.owed, 4)
+        self._house = House(round(bias, 4), low, high, margins.waits, owed)
         self._keep(_HOUSE, msgspec.to_builtins(self._house))
         if plain_s is not None:
             errors = self._errors.setdefault(line.service, Errors())

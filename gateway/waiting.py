@@ -49,6 +49,7 @@ class Grounds(NamedTuple):
 
     wait_min: float
     spread: float
+    interval_min: tuple[float, float]
     plain_s: float | None
 
 

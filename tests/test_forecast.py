@@ -151,6 +151,25 @@ def test_bias_and_interval_follow_a_centre_that_is_twice_as_slow_as_the_training
     assert told(hall.forecast, hall.line(601, 3)).wait_s == pytest.approx(2400.0, rel=0.15)
 
 
+def test_what_the_intervals_owe_survives_a_restart_and_older_state_owes_nothing() -> None:
+    hall = Hall(Fixed(20.0))
+    hall.day(weekday=2)
+    hall.day(weekday=3, last=600)
+    line = hall.line(601, 3)
+    for _ in range(3):
+        hall.forecast.learn(line, told(hall.forecast, line), 9000.0)
+    house = hall.kept["waits:house"]
+    assert isinstance(house, dict)
+    assert house["owed"] == pytest.approx(2.4)
+    before = told(hall.forecast, line)
+    again = Hall(Fixed(20.0), hall.kept)
+    again.day(weekday=3, last=600)
+    assert told(again.forecast, line).low_s == pytest.approx(before.low_s)
+    older = Hall(Fixed(20.0), {**hall.kept, "waits:house": {k: v for k, v in house.items() if k != "owed"}})
+    older.day(weekday=3, last=600)
+    assert told(older.forecast, line).low_s > before.low_s
+
+
 def test_a_model_that_fails_is_taken_out_and_the_plain_rules_go_on() -> None:
     hall = Hall(Fixed())
     hall.day(weekday=2)

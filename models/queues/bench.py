@@ -67,17 +67,19 @@ def _day(
 
 
 def _office(date: str, asked: Sequence[tuple[Asked, Forecast]], margins: Margins) -> Iterator[Judged]:
-    ended: list[tuple[float, int]] = []
+    ended: list[tuple[float, int, tuple[float, float]]] = []
 
     def learn(until_min: float) -> None:
         while ended and ended[0][0] <= until_min:
-            a, forecast = asked[heapq.heappop(ended)[1]]
-            margins.learn(*forecast, a.pair.wait_min)
+            _, k, told_min = heapq.heappop(ended)
+            a, forecast = asked[k]
+            margins.learn(*forecast, told_min, a.pair.wait_min)
 
     for k, (a, forecast) in enumerate(asked):
         learn(a.pair.minute)
-        yield Judged(a.queue[0], date, forecast.wait_min, *margins.interval(*forecast), a.pair)
-        heapq.heappush(ended, (a.pair.minute + a.pair.wait_min + CALLED_MIN, k))
+        told_min = margins.interval(*forecast)
+        yield Judged(a.queue[0], date, forecast.wait_min, *told_min, a.pair)
+        heapq.heappush(ended, (a.pair.minute + a.pair.wait_min + CALLED_MIN, k, told_min))
     learn(inf)  # the day is over
 
 
