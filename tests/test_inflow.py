@@ -182,6 +182,33 @@ def test_days_that_nobody_measured_begin_nothing_and_end_nothing() -> None:
     assert found[62 * DAY :].all()
 
 
+def test_quiet_hours_that_fell_into_holes_are_no_leak_and_the_days_count_that_were_measured() -> None:
+    """For four days the quiet half of each is not read; then all is. Later half of each is read, and a leak begins."""
+    flow = a_flat(100)
+    flow[70 * DAY :] += 5.0
+    for day in (*range(40, 44), *range(70, 100)):
+        flow[day * DAY + 1 : day * DAY + 13] = np.nan
+    found = days_of_alarm(flow)
+    assert 75 < found[0] < 77, "three measured days are six of the calendar"
+
+
+def test_a_day_that_was_read_between_two_holes_is_not_three() -> None:
+    flow = a_flat(100)
+    flow[50 * DAY : 53 * DAY] = np.nan
+    flow[53 * DAY : 54 * DAY] += 5.0
+    flow[54 * DAY : 57 * DAY] = np.nan
+    flow[57 * DAY : 58 * DAY] += 5.0
+    flow[58 * DAY : 61 * DAY] = np.nan
+    assert len(days_of_alarm(flow)) == 0
+
+
+def test_after_a_long_silence_three_days_are_read_before_anything_is_said() -> None:
+    flow = a_flat(100)
+    flow[50 * DAY :] += 5.0
+    flow[50 * DAY : 60 * DAY] = np.nan
+    assert 62.5 < days_of_alarm(flow)[0] < 63.3
+
+
 def test_water_that_runs_back_counts_as_none_and_an_infinite_flow_as_missing() -> None:
     odd, plain = a_flat(60), a_flat(60)
     odd[30 * DAY + 2], plain[30 * DAY + 2] = -50.0, 0.0
@@ -307,6 +334,15 @@ def test_the_fixtures_raise_nothing_in_all_their_days_as_the_figures_say() -> No
     series = [hours for _, hours in measure.fixtures(data.data_dir("weusedto"), *figures.FIXTURE_DAYS)]
     assert measure.false_alarms(series, measure.MONTH_H) == shipped
     assert shipped["alarms"] == 0
+
+
+@pytest.mark.data
+@pytest.mark.slow
+def test_no_household_of_a_year_rings_more_than_once() -> None:
+    shipped = json.loads((INFLOW / "figures.json").read_text())["households"]["false"]
+    meters = measure.households(data.data_dir("daiad-swm"))
+    assert measure.false_alarms([meter.hours() for meter in meters], measure.YEAR_H) == shipped
+    assert (shipped["series"], shipped["most_of_one"]) == (73, 1)
 
 
 @pytest.mark.data

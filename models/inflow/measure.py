@@ -106,21 +106,25 @@ def false_alarms(series: list[Numbers], span_h: float, constants: Constants | No
 def found(leaking: list[Numbers], starts: list[int], constants: Constants | None = None) -> dict[str, Any]:
     """Of series with one leak each, from the step of starts on: for which an alarm begins within HORIZON_DAYS.
 
-    An alarm that stood already does not count. measured: of those where half of the hours in the horizon are known.
+    An alarm that stood already does not count. measured: those where half of the hours in the horizon are known. dark:
+    those where not one is, so that nobody could see them.
     """
     cut = [one[: start + HORIZON_DAYS * DAY] for one, start in zip(leaking, starts, strict=True)]
     first = begins(alarms(cut, constants))
-    waits, known = [], []
+    waits, shares = [], []
     for i, start in enumerate(starts):
         at = np.flatnonzero(first[start:, i])
         waits.append(at[0] / DAY if len(at) else np.nan)
-        known.append(np.isfinite(cut[i][start:]).sum() >= HORIZON_DAYS * DAY / 2)
-    days, measured = np.array(waits), np.array(known)
+        shares.append(np.isfinite(cut[i][start:]).sum() / (HORIZON_DAYS * DAY))
+    days, share = np.array(waits), np.array(shares)
+    measured = share >= 0.5
     return {
         "leaks": len(days),
         "found_percent": _percent(np.isfinite(days)),
         "measured": int(measured.sum()),
         "measured_found_percent": _percent(np.isfinite(days[measured])),
+        "dark": int((share == 0).sum()),
+        "not_dark_found_percent": _percent(np.isfinite(days[share > 0])),
         "median_days": round(float(np.nanmedian(days)), 1),
         "p90_days": round(float(np.nanpercentile(days, 90)), 1),
     }

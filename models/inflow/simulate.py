@@ -97,6 +97,21 @@ def households(flat_days: Numbers, n: int, days: int, dice: np.random.Generator)
     return np.floor(totals)
 
 
+def read_with_holes(hours: int, dice: np.random.Generator) -> NDArray[np.bool_]:
+    """Which hours of a register reach anybody, (hours,): spells of half a day to a day and a half, apart by holes.
+
+    45-100 % of the hours are read, another share for each household; spells and holes are exponentially long.
+    """
+    share, spell_h = dice.uniform(0.45, 1.0), dice.uniform(12.0, 36.0)
+    read = np.zeros(hours, bool)
+    at, on = 0, True
+    while at < hours:
+        length = max(1, int(dice.exponential(spell_h if on else spell_h * (1 - share) / share)))
+        read[at : at + length] = on
+        at, on = at + length, not on
+    return read
+
+
 def whole_days(minutes_m3_s: Numbers) -> Numbers:
     """(m, 24) litres an hour of the days of a series of minutes of which nine tenths and each hour are measured."""
     by_hour = minutes_m3_s[: len(minutes_m3_s) // 1440 * 1440].reshape(-1, 24, 60)
