@@ -39,12 +39,14 @@ class Rate(msgspec.Struct, frozen=True):
 
 
 class Past(msgspec.Struct):
-    """Of one sensor. peaks: (when it ended, in scored minutes; how high it was) of each excursion.
+    """Of one sensor and one version of the model.
 
+    peaks: (when it ended, in scored minutes; how high it was) of each excursion.
     peak: of the one under way, 0 for none; calm_min: since it was last above; run_min: since the first of the scores
     above that followed each other, -1 for none; lasted: whether they did for long enough; through: it came through.
     """
 
+    version: str = ""
     scored_min: float = 0.0
     peaks: list[tuple[float, float]] = []
     peak: float = 0.0
@@ -76,12 +78,18 @@ class Calibration:
             return rate.number
         return min(max(peaks[allowed - 1], rate.number), rate.number + HIGHEST_SHARE * (1.0 - rate.number))
 
-    def judged(self, model: str, sensor: str, score: float, row_min: float) -> float:
-        """The score, or the site file's number for one that does not come through. row_min: minutes it stands for."""
+    def judged(self, model: str, sensor: str, score: float, row_min: float, version: str = "") -> float:
+        """The score, or the site file's number for one that does not come through. row_min: minutes it stands for.
+
+        version: of the model; another one than before has no past, since its scores are others.
+        """
         rate = self._rates.get((model, sensor))
         if rate is None:
             return score
         past = self._past[model, sensor]
+        if past.version not in ("", version):
+            past = self._past[model, sensor] = Past()
+        past.version = version
         limit = self.limit(model, sensor)
         assert limit is not None
         hour_ended = past.scored_min // KEEP_EVERY_MIN != (past.scored_min + row_min) // KEEP_EVERY_MIN

@@ -138,7 +138,7 @@ class Detectors:
         found = {}
         for name, one in self._by_name.items():
             for scored, score in one.tick(mono_s, wall_s).items():
-                found[name, scored] = self._calibration.judged(name, scored, score, one.row_min(scored))
+                found[name, scored] = self._calibration.judged(name, scored, score, one.row_min(scored), one.version)
         return found
 
     def looks_at(self, model: str, scored: str) -> list[str]:

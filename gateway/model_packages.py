@@ -26,6 +26,9 @@ from models.trial import tried
 MANIFEST, SIGNATURE = "manifest.toml", "manifest.toml.minisig"
 PACKAGES = "models"  # below the state folder
 MANIFEST_MAX, FILES_MAX = 64 * 1024, 16
+OTHER_BYTES_MAX = (
+    256 * 1024
+)  # of a file that is not the model: all are read again, and held to the manifest, at each start
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,39}")
 _VERSION = re.compile(r"(0|[1-9]\d{0,4})\.(0|[1-9]\d{0,4})\.(0|[1-9]\d{0,4})", re.ASCII)
 _FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}")
@@ -49,7 +52,7 @@ def checked(folder: Path, keys: Sequence[PublicKey]) -> Package:
     """Everything that can be wrong with a package, cheapest first. Raises ModelError: found, expected, what to do."""
     signed, manifest = _signed(folder, keys)
     for file, digest in manifest["sha256"].items():
-        _read(folder / file, BYTES_MAX)
+        _read(folder / file, _most(file))
         check_hash(folder / file, digest)
     _model_fits(folder, manifest)
     trial = tried(folder)
@@ -108,7 +111,7 @@ def install(folder: Path, keys: Sequence[PublicKey], models: Path) -> Package:
             for file in (MANIFEST, SIGNATURE):
                 _copy(folder / file, coming / file, MANIFEST_MAX)
             for file in _signed(coming, keys)[1]["sha256"]:
-                _copy(folder / file, coming / file, BYTES_MAX)
+                _copy(folder / file, coming / file, _most(file))
             package = checked(coming, keys)
             place = models / package.name / package.version
             if place.exists():
@@ -186,6 +189,10 @@ def installed_names(models: Path) -> list[tuple[str, str, Path]]:
     every = [(path.parent.name, path.name, path) for path in models.glob("*/*/")]
     found = [row for row in every if _NAME.fullmatch(row[0]) and _VERSION.fullmatch(row[1])]
     return sorted(found, key=lambda row: (row[0], *map(int, row[1].split("."))))
+
+
+def _most(file: str) -> int:
+    return BYTES_MAX if file == "model.onnx" else OTHER_BYTES_MAX
 
 
 def _read(path: Path, most: int) -> bytes:

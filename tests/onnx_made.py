@@ -49,8 +49,8 @@ def elsewhere(name: str, shape: Sequence[int]) -> bytes:
     return dims + number(2, 1) + field(8, name.encode()) + field(13, place) + number(14, 1)
 
 
-def linear(weight: float = 0.0, bias: float = -3.0, width: int = WIDTH, **more: int) -> bytes:
-    """sigmoid(weight times the sum of the features + bias)."""
+def linear(weight: float = 1.0, bias: float = -20.0, width: int = WIDTH, **more: int) -> bytes:
+    """sigmoid(weight times the sum of the features + bias). The sum of a pipe at rest is 1, with a leak dozens."""
     return made(
         [node("Gemm", ["features", "w", "b"], "line"), node("Sigmoid", ["line"], "score")],
         [floats("w", (width, 1), [weight] * width), floats("b", (1,), [bias])], width, **more,

@@ -15,6 +15,7 @@ class Past:
     def __init__(self, a_month: float = 1.0, for_s: float = 0.0) -> None:
         self.kept: dict[str, object] = {}
         self.rate = Rate(0.9, a_month, for_s)
+        self.version = "1.0.0"
         self.restart()
 
     def restart(self) -> None:
@@ -24,7 +25,7 @@ class Past:
         self.kept[key] = json.loads(json.dumps(value))
 
     def says(self, *scores: float) -> list[float]:
-        return [self.one.judged(*PAIR, score, 5.0) for score in scores]
+        return [self.one.judged(*PAIR, score, 5.0, self.version) for score in scores]
 
     def calm(self, hours: float) -> None:
         assert set(self.says(*[0.2] * round(hours * HOUR))) == {0.2}
@@ -44,6 +45,23 @@ def test_the_first_comes_through_and_then_only_what_is_higher() -> None:
     assert not past.comes(0.94)
     assert past.comes(0.96)
     assert past.one.limit(*PAIR) == 0.96
+
+
+def test_another_version_of_the_model_is_not_measured_by_the_scores_of_the_one_before() -> None:
+    past = Past()
+    assert past.comes(0.98) and not past.comes(0.97)
+    past.restart()
+    past.version = "2.0.0"
+    assert past.comes(0.95) and not past.comes(0.94)
+    past.version = "1.0.0"
+    assert past.comes(0.95)
+
+
+def test_an_excursion_under_way_stays_through_when_the_version_changes() -> None:
+    past = Past()
+    assert past.says(0.95) == [0.95]
+    past.version = "2.0.0"
+    assert past.says(0.94) == [0.94]
 
 
 @pytest.mark.parametrize("a_month", [0.5, 1.0, 4.0])

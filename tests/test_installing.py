@@ -205,7 +205,7 @@ def test_a_full_disk_is_told_and_leaves_what_was_there(
             raise OSError(28, "No space left on device")
         return write(path, data)
 
-    package(tmp_path / "new", onnx_made.linear(bias=-4.0))
+    package(tmp_path / "new", onnx_made.linear(bias=-19.0))
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(ModelError, match="No space left on device. Expected a folder with room"):
         install(tmp_path / "new", KEYS, models)

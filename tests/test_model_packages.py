@@ -74,10 +74,14 @@ def test_a_good_package_is_installed_whole_beside_the_others(tmp_path: Path) -> 
             r"minisig is no plain file. Expected one in a model package",
         ),
         (lambda p: (p / "manifest.toml.minisig").write_text("signed, honestly"), "expected the four lines"),
-        (lambda p: (p / "model.onnx").write_bytes(onnx_made.linear(1.0)), r"model.onnx has SHA-256 .* vouches for"),
+        (lambda p: (p / "model.onnx").write_bytes(onnx_made.linear(2.0)), r"model.onnx has SHA-256 .* vouches for"),
         (lambda p: (p / "model.onnx").unlink(), "model.onnx is no plain file"),
         (lambda p: ((p / "model.onnx").unlink(), (p / "model.onnx").symlink_to("/dev/zero")), "is no plain file"),
-        (lambda p: (p / "card.md").write_bytes(bytes(onnx_file.BYTES_MAX + 1)), r"has 4194305 bytes. Expected 4194304"),
+        (lambda p: (p / "card.md").write_bytes(bytes(300_000)), r"has 300000 bytes. Expected 262144 at most"),
+        (
+            lambda p: (p / "model.onnx").write_bytes(bytes(onnx_file.BYTES_MAX + 1)),
+            r"has 4194305 bytes. Expected 4194304",
+        ),
         (lambda p: (p / "manifest.toml").write_bytes(bytes(70_000)), r"has 70000 bytes. Expected 65536 at most"),
     ],
 )
@@ -131,8 +135,12 @@ def _loop() -> bytes:
         (onnx_made.made([onnx_made.node("Abs", ["features"], "score")] * 501), "has 501 nodes. Expected 1 to 500"),
         (onnx_made.linear(width=12), r"takes features tensor\(float\) \['n', 12\]. Expected one .* \(n, 16\)"),
         (onnx_made.made([onnx_made.node("Log", ["features"], "x")]), "cannot be opened|gives"),
-        (onnx_made.linear(bias=3.0), "scores a pipe in which nothing flows as 0.95. Expected 0.5 at most"),
+        (onnx_made.linear(0.0, 3.0), "scores a pipe in which nothing flows as 0.95. Expected 0.5 at most"),
         (onnx_made.linear(weight=1.0, bias=-2.0), "scores a tap that was open .*: it would alarm constantly"),
+        (
+            onnx_made.linear(0.0, -3.0),
+            r"an hour of 100 ml/s without a pause as 0.05. Expected more than 0.5: it would see no",
+        ),
         (
             onnx_made.made(
                 [onnx_made.node("Gemm", ["features", "w"], "score")], [onnx_made.floats("w", (16, 1), [-1.0] * 16)]
@@ -181,7 +189,7 @@ def test_a_version_that_is_there_is_not_overwritten(tmp_path: Path) -> None:
     models = tmp_path / "models"
     install(package(tmp_path / "one"), KEYS, models)
     with pytest.raises(ModelError, match="2.0.0 is installed already. Expected a new version"):
-        install(package(tmp_path / "two", onnx_made.linear(bias=-4.0)), KEYS, models)
+        install(package(tmp_path / "two", onnx_made.linear(bias=-19.0)), KEYS, models)
     assert (models / "water-leak" / "2.0.0" / "model.onnx").read_bytes() == GOOD
 
 

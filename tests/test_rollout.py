@@ -258,7 +258,7 @@ def test_the_shipped_version_that_fails_is_the_detectors_matter(house: House) ->
 
 
 def test_a_real_package_runs_as_shadow_and_after_its_promotion_names_itself_in_the_evidence(tmp_path: Path) -> None:
-    install(package(tmp_path / "new", onnx_made.linear(bias=-1.0)), KEYS, tmp_path / "models")
+    install(package(tmp_path / "new", onnx_made.linear(0.1, -1.1)), KEYS, tmp_path / "models")
     detectors = Detectors.of_site({"water-leak": ["main"]}, {}, lambda key, value: None, tmp_path / "models")
     assert detectors.ask("shadow", "water-leak", "2.0.0", 0, "desk")[0]["other"] == "2.0.0"
     for minute in range(40):

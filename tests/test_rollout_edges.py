@@ -162,7 +162,7 @@ def test_a_model_that_always_answers_the_limit_itself_alarms_nowhere_and_stays(h
 
 
 def test_a_shadow_that_is_promoted_while_the_active_version_is_out_brings_the_scores_back(tmp_path: Path) -> None:
-    install(package(tmp_path / "new", onnx_made.linear(bias=-1.0)), KEYS, tmp_path / "models")
+    install(package(tmp_path / "new", onnx_made.linear(0.1, -1.1)), KEYS, tmp_path / "models")
     one = Detectors.of_site({"water-leak": ["main"]}, {}, lambda key, value: None, tmp_path / "models")
     one.ask("shadow", "water-leak", "2.0.0", 0, "desk")
     rollout = one.rollouts["water-leak"]
