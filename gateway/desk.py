@@ -135,8 +135,10 @@ class Desk:
         Raises ValueError.
         """
         deed, name, version, by = (str(request.get(key, "")) for key in ("deed", "name", "version", "by"))
-        if not 0 < len(by) <= WORDS_MAX:
-            raise ValueError(f"found {by[:60]!r} as who wants it, expected a name of 1 to {WORDS_MAX} characters")
+        if not 0 < len(by) <= WORDS_MAX or not by.isprintable():
+            raise ValueError(
+                f"found {by[:60]!r} as who wants it, expected a name of 1 to {WORDS_MAX} characters in one line"
+            )
         models = self._box.pipeline.models(deed, name, version, _number(request, "after_days"), by)
         self._box.hurry()
         uses: dict[str, object] = {**self._box.pipeline.model_uses()}

@@ -12,8 +12,19 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+_TEXT_MAX, _END = 600, 200
+
+
 class ModelError(Exception):
-    """What was found, what was expected and what to do, in one sentence each."""
+    """What was found, what was expected and what to do, in one sentence each.
+
+    It may quote a model's own words, and goes into logs and events: so it is one line, its middle left out where long.
+    """
+
+    def __init__(self, text: str) -> None:
+        if len(text) > _TEXT_MAX:
+            text = f"{text[: _TEXT_MAX - _END]} … {text[-_END:]}"
+        super().__init__("".join(letter if letter.isprintable() else " " for letter in text))
 
 
 class Session:

@@ -19,6 +19,7 @@ from tests.test_model_packages import KEYS, checked, package
 GEMM = node("Gemm", ["features", "w", "b"], "line")
 WEIGHTS = [floats("w", (16, 1), [1.0] * 16), floats("b", (1,), [-3.0])]
 GOOD = onnx_made.linear()
+AXES = field(5, field(1, b"axes") + number(8, 1) + number(20, 7))
 
 
 def constant(inner: bytes) -> bytes:
@@ -119,6 +120,27 @@ def test_each_limit_of_the_trial_is_told_by_itself(run_ms: float, open_ms: float
     trial._affordable(50.0, 200.0, 64.0)
     with pytest.raises(ModelError, match=message):
         trial._affordable(run_ms, open_ms, mib)
+
+
+def test_what_a_model_calls_its_nodes_fills_no_log_and_no_event(tmp_path: Path) -> None:
+    """The runtime quotes a node's name when it fails; here with a row above 5, which no trial has."""
+    name = field(3, b"\x1b[2J\nall is well " + b"A" * 3_000_000)
+    nodes = [
+        node("Cast", ["features"], "at", attribute("to", 7)), node("Gather", ["table", "at"], "g") + name,
+        node("ReduceMax", ["g"], "score", attribute("keepdims", 0) + AXES),
+    ]  # fmt: skip
+    (tmp_path / "model.onnx").write_bytes(made(nodes, [floats("table", (5,), [0.1] * 5)]))
+    session = Session(tmp_path / "model.onnx", 16)
+    batch = np.zeros((2, 16), np.float32)
+    assert session.score(batch) == pytest.approx([0.1, 0.1])
+    batch[0] = 6.0
+    with pytest.raises(ModelError) as found:
+        session.score(batch)
+    said = str(found.value)
+    assert said.startswith("model.onnx failed: ") and said.endswith(
+        "Expected one score a row. Install the model again."
+    )
+    assert len(said) < 700 and said.isprintable()
 
 
 def test_what_the_runtime_prints_of_itself_does_not_hide_why_the_trial_refused(tmp_path: Path) -> None:
