@@ -29,6 +29,7 @@ _CONFIRM_EVERY_S = 0.05
 _REFUSED_WAIT_S = 5.0
 _SENDS_A_TURN = 8
 OPEN_MAX = 16  # commands that the loop has not answered yet
+_FLOOD_OVER_S = 60.0  # after the last command that was not answered
 
 
 class Shared:
@@ -64,6 +65,7 @@ class Shared:
         self._open = 0
         self._busy: deque[bytes] = deque()
         self._unanswered = 0
+        self._flood_s = 0.0  # when the last of them came
 
     # -- commands: the loop answers each that it is handed, once -----------------------------------------------------
 
@@ -76,7 +78,8 @@ class Shared:
         who = request_id_of(delivery.payload)
         if who is None or len(self._busy) >= OPEN_MAX:
             self._unanswered += 1
-            self.state.say("commands", f"{self._unanswered} commands were not answered: they came too fast")
+            self._flood_s = self.mono_s()
+            self.state.say("flood", f"{self._unanswered} commands were not answered: they came too fast")
             return
         why = f"found more than {OPEN_MAX} commands at once, expected fewer; wait for their results, then send it again"
         said: Json = {"status": "refused", "reason": "busy", "why": why}
@@ -88,6 +91,9 @@ class Shared:
             self._open -= 1
             if payload is not None:
                 return payload
+        if self._unanswered and self.mono_s() - self._flood_s > _FLOOD_OVER_S:
+            self._unanswered = 0
+            self.state.say("flood", "")
         return self._busy.popleft() if self._busy else None
 
 

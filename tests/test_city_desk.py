@@ -337,6 +337,8 @@ def test_a_flood_of_commands_is_answered_busy_and_fills_no_disk(rig: Rig) -> Non
     assert any("168 commands were not answered" in trouble for trouble in rig.box.health()["troubles"])
     assert len(rig.events("command.refused")) == 10
     assert rig.operate("acknowledge", alarm="leak")["status"] == "done"
+    rig.go(70.0)
+    assert not any("commands were not answered" in trouble for trouble in rig.box.health()["troubles"])
 
 
 def test_what_a_long_word_says_is_cut_where_it_is_quoted(rig: Rig) -> None:

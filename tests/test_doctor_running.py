@@ -1,8 +1,10 @@
 """A gateway that runs is asked: what the doctor makes of its answers, the walk from sensor to sensor, the alarms."""
 
 import asyncio
+import json
 import os
 import pty
+import socket
 import subprocess
 import sys
 import threading
@@ -95,6 +97,19 @@ def test_a_well_box_has_an_ok_on_every_line_and_leaves_with_zero(desk, doctor_sa
     }  # fmt: skip
     assert lines["main/flow"]["found"] == "12.00 L/min, 1.0 s ago"
     assert lines["probe"]["found"] == "the city's ledger acknowledged pack 13 within 51 ms"
+
+
+@pytest.mark.parametrize(
+    "line", [b"[" * 60_000, b"3", b"[]", b"{}", b'{"ask": ["status"]}', b"\xff\x00", b'{"ask": "status"']
+)
+def test_whatever_is_written_into_the_socket_is_answered_in_a_sentence(desk, place: Place, line: bytes) -> None:
+    with socket.socket(socket.AF_UNIX) as channel:
+        channel.settimeout(10)
+        channel.connect(str(place.state / "linli.sock"))
+        channel.sendall(line + b"\n" + b'{"ask": "status"}\n')
+        with channel.makefile() as said:
+            assert "expected" in json.loads(said.readline())["error"]
+            assert "ok" in json.loads(said.readline())
 
 
 def test_a_sensor_without_a_reading_is_never_fine(desk, doctor_says) -> None:

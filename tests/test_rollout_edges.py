@@ -1,12 +1,15 @@
 """Versions of a model while something else happens: restarts, updates of the program, two people, a failure."""
 
+import asyncio
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from gateway.alarm_life import Rule
 from gateway.alarms import Alarms
 from gateway.conditions import parse
+from gateway.desk import Desk
 from gateway.detectors import Detectors
 from gateway.model_packages import install
 from gateway.rollout import JUDGED, PROBATION_MIN, SLOW_MAX, SPENT_S_MAX
@@ -191,6 +194,14 @@ def test_a_shadow_that_is_promoted_while_the_active_version_is_out_brings_the_sc
     assert one.score("water-leak", "main") == pytest.approx(0.269, abs=0.001)
     assert one.fault == ""
     assert [data["value"] for _, data in one.decided()] == ["shadowed", "promoted", "withdrawn"]
+
+
+@pytest.mark.parametrize("by", ["", "王工\nroot", "a" * 201])
+def test_who_decides_at_the_box_is_a_name_in_one_line(by: str) -> None:
+    box = SimpleNamespace(pipeline=None)
+    model = Desk(box, None, lambda: 0.0).asks()["model"]  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="as who wants it, expected a name of 1 to 200 characters in one line"):
+        asyncio.run(model({"deed": "promote", "name": "water-leak", "by": by, "after_days": 0}))  # type: ignore[arg-type]
 
 
 def test_days_are_for_a_shadow_alone_and_a_model_that_is_out_says_why(tmp_path: Path) -> None:
