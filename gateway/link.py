@@ -84,7 +84,7 @@ class State(msgspec.Struct):
     troubles: dict[str, str] = {}
 
     def say(self, kind: str, text: str) -> None:
-        """kind: "link", "publish", "ack", "commands", "flood", "keys"; each is over by itself. An empty text ends it."""
+        """kind: "link", "publish", "ack", "commands", "flood", "keys"; each ends by itself, with an empty text."""
         before = self.troubles.get(kind, "")
         if text == before:
             return
