@@ -50,6 +50,7 @@ COMMANDS = {
     "bench models": Command(
         "models.bench", "the detectors on published tables (NAB, LeakDB, SKAB), by their protocols"
     ),
+    "bench rates": Command("simulator.bench_rates", "a stated rate of alarms, beside what came on real series"),
     "bench queues": Command("models.queues.bench", "how good the forecast of waits is, on a folder of snapshots"),
     "kpi": Command("simulator.kpi_check", "the queues' figures against the truth, and estimates of a wait"),
     "soak": Command("simulator.soak", "the centre for an hour or a night; does anything grow?"),
