@@ -267,6 +267,14 @@ class Alarms:
             if not alarm.life.active:
                 truth.since_s = None
 
+    def refuted(self, model: str, sensor: str, now_s: float) -> list[Change]:
+        """A person says that what the model found is how it is now: it raises nothing until it finds more."""
+        changes: list[Change] = []
+        for alarm, truth in self._watchers.get((model, sensor), ()):
+            truth.since_s = None
+            changes += self._judge(alarm, now_s)
+        return changes
+
     def _see(
         self, key: tuple[str | None, str], value: Value, mono_s: float, now_s: float, src: str | None,
         evidence: Callable[[], Json] | None = None,

@@ -78,6 +78,13 @@ class Calibration:
             return rate.number
         return min(max(peaks[allowed - 1], rate.number), rate.number + HIGHEST_SHARE * (1.0 - rate.number))
 
+    def forget(self, model: str, sensor: str) -> None:
+        """What its scores were says nothing any more about what they will be."""
+        pair = (model, sensor)
+        if pair in self._past:
+            self._past[pair] = Past()
+            self._keep(_key(pair), msgspec.to_builtins(self._past[pair]))
+
     def judged(self, model: str, sensor: str, score: float, row_min: float, version: str = "") -> float:
         """The score, or the site file's number for one that does not come through. row_min: minutes it stands for.
 

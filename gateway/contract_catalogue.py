@@ -111,8 +111,9 @@ class ModelCounts(Struct, kw_only=True):
 class ModelDecided(Struct, kw_only=True):
     """Which version of a model (the subject) runs from now on, or runs beside it, and why."""
 
-    value: Literal["shadowed", "promoted", "confirmed", "rolled-back", "withdrawn"]
+    value: Literal["shadowed", "promoted", "confirmed", "rolled-back", "withdrawn", "learns-anew"]
     version: Annotated[str, Meta(description="the version this is about")]
+    of: Annotated[str | UnsetType, Meta(description="of learns-anew: which sensor or machine")] = UNSET
     active: Annotated[str, Meta(description="the version that scores now")]
     by: Annotated[str, Meta(description="who wanted it, or rule")]
     why: str | UnsetType = UNSET

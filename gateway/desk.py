@@ -132,13 +132,16 @@ class Desk:
     async def _model(self, request: Json) -> Json:
         """{"deed", "name", "version", "after_days", "by"} -> {"models", "uses", "faults"}: see Detectors.ask().
 
-        Raises ValueError.
+        deed "learn" with "of", the sensor or machine, instead of a version. Raises ValueError.
         """
         deed, name, version, by = (str(request.get(key, "")) for key in ("deed", "name", "version", "by"))
         if not 0 < len(by) <= WORDS_MAX or not by.isprintable():
             raise ValueError(
                 f"found {by[:60]!r} as who wants it, expected a name of 1 to {WORDS_MAX} characters in one line"
             )
+        if deed == "learn":
+            self._box.pipeline.learn_anew(name, str(request.get("of", "")), by)
+            deed = "list"
         models = self._box.pipeline.models(deed, name, version, _number(request, "after_days"), by)
         self._box.hurry()
         uses: dict[str, object] = {**self._box.pipeline.model_uses()}

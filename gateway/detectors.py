@@ -108,6 +108,18 @@ class Detectors:
         if deed != "shadow" and isinstance(one, Detector):
             one.again(rollout)  # where the version that was active had failed
 
+    def learn_anew(self, name: str, scored: str, by: str) -> Json:
+        """Forget what a model has learnt of a sensor or machine; the record of it. Raises ValueError."""
+        one = self._by_name.get(name)
+        if one is None or isinstance(one, Detector):
+            known = ", ".join(n for n, each in self._by_name.items() if not isinstance(each, Detector))
+            raise ValueError(f"found model {name!r}, expected one that learns and runs here: {known or 'none'}")
+        if scored not in one.scored:
+            raise ValueError(f"found {scored!r}, expected what {name} looks at: {', '.join(one.scored)}")
+        one.learn_anew(scored)
+        self._calibration.forget(name, scored)
+        return {"value": "learns-anew", "version": one.version, "active": one.version, "by": by, "of": scored}
+
     def uses(self) -> dict[str, dict[str, str]]:
         """{model: {sensor or machine: "", or that it has no score}}."""
         found: dict[str, dict[str, str]] = {name: {} for name in self._by_name}

@@ -137,6 +137,11 @@ class _Machine:
         self.channel, self.limits = verdict.channel, verdict.limits
         return True
 
+    def forget_all(self) -> None:
+        """What was learnt, and the score."""
+        self.pump = type(self.pump)(self.pump.channels)
+        self.learnt, self.score = False, nan
+
     def forget(self, mono_s: float) -> None:
         """The score, once nothing has been measured for too long."""
         if mono_s - LATE_S - self.scored_s > max(SCORE_HOLD_S, 3 * self.plan.every_s):
@@ -198,6 +203,11 @@ class Machines:
     def left(self, machine: str) -> int:
         """Rows that it has still to learn from."""
         return self._machines[machine].left()
+
+    def learn_anew(self, machine: str) -> None:
+        """As if it had never been seen: after a service, or a change of its setting."""
+        self._machines[machine].forget_all()
+        self._keep(KEEP + machine, None)
 
     def looks_at(self, machine: str) -> list[str]:
         """The sensors of a machine."""

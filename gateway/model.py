@@ -6,6 +6,7 @@
     linli model collect --state DIR > windows.jsonl
     linli model shadow NAME VERSION --state DIR [--after-days N] [--by WHO]
     linli model promote|rollback NAME [VERSION] --state DIR [--by WHO]
+    linli model learn NAME SENSOR --state DIR [--by WHO]
 
 The first four need no gateway and touch nothing that runs; the others ask the one that runs here.
 """
@@ -32,14 +33,14 @@ _DEEDS = ("shadow", "promote", "rollback")
 _WORDS = {
     "list": (0, 0, "nothing more"), "collect": (0, 0, "nothing more"), "verify": (1, 1, "FOLDER"),
     "install": (1, 1, "FOLDER"), "shadow": (2, 2, "NAME VERSION"), "promote": (1, 2, "NAME, or NAME VERSION"),
-    "rollback": (1, 2, "NAME, or NAME VERSION"),
+    "rollback": (1, 2, "NAME, or NAME VERSION"), "learn": (2, 2, "NAME and the sensor or machine"),
 }  # fmt: skip
 """{do: how many words may follow it, and which}."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("do", choices=("list", "collect", *_PACKAGES, *_DEEDS), help="what to do")
-    parser.add_argument("what", nargs="*", metavar="FOLDER | NAME [VERSION]", help="the package, or the model")
+    parser.add_argument("do", choices=("list", "collect", *_PACKAGES, *_DEEDS, "learn"), help="what to do")
+    parser.add_argument("what", nargs="*", metavar="FOLDER | NAME [VERSION | SENSOR]", help="the package, or the model")
     parser.add_argument("--key", action="append", type=Path, default=[], metavar="PUB", help="who may sign; repeat it")
     parser.add_argument("--state", type=Path, metavar="DIR", help="the gateway's state folder; all but verify need it")
     parser.add_argument("--site", type=Path, metavar="SITE", help="list: whose sensors to name where no gateway runs")
@@ -61,6 +62,8 @@ def run(args: argparse.Namespace) -> int:
             return _collect(args)
         if args.do in _DEEDS:
             return _decide(args)
+        if args.do == "learn":
+            return _learn(args)
         folder, keys = Path(args.what[0]), [_key(path) for path in args.key]
         if args.do == "verify":
             return _show(args, checked(folder, keys), "is sound")
@@ -141,10 +144,7 @@ def _decide(args: argparse.Namespace) -> int:
     try:
         rows = _asked(args, args.do)
     except NotRunning as error:
-        return _say(
-            f"found no gateway that runs on {args.state} and answers ({error}), expected one; see linli doctor.",
-            CHECK_FAILED,
-        )
+        return _no_gateway(args, error)
     for row in rows:
         if row["model"] == args.what[0]:
             other = (
@@ -152,6 +152,24 @@ def _decide(args: argparse.Namespace) -> int:
             )
             print(json.dumps(row) if args.json else f"{row['model']}: {row['active']} is active{other}.")
     return GOOD
+
+
+def _learn(args: argparse.Namespace) -> int:
+    name, of = args.what
+    wanted: Json = {"ask": "model", "deed": "learn", "name": name, "of": of, "by": args.by, "after_days": 0.0}
+    try:
+        ask(args.state, wanted)
+    except NotRunning as error:
+        return _no_gateway(args, error)
+    print(f"{name} learns {of} anew.")
+    return GOOD
+
+
+def _no_gateway(args: argparse.Namespace, error: NotRunning) -> int:
+    return _say(
+        f"found no gateway that runs on {args.state} and answers ({error}), expected one; see linli doctor.",
+        CHECK_FAILED,
+    )
 
 
 def _asked(args: argparse.Namespace, deed: str) -> list[Json]:

@@ -291,6 +291,13 @@ class Pipeline:
         """What a person wants of a model's versions: see Detectors.ask(). Raises ValueError."""
         return self._detectors.ask(deed, name, version, after_days, by)
 
+    def learn_anew(self, model: str, scored: str, by: str) -> None:
+        """A model is to forget a sensor or machine, and with it what it alarmed there. Raises ValueError."""
+        now_s = self._mono_s()
+        data = self._detectors.learn_anew(model, scored, by)
+        self._pending.record("events", Record("model.decided", model, now_s, data), now_s)
+        self._changed(self._alarms.refuted(model, scored, now_s), now_s)
+
     def model_uses(self) -> dict[str, dict[str, str]]:
         """What each model looks at: see Detectors.uses()."""
         return self._detectors.uses()

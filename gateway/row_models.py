@@ -109,7 +109,7 @@ class InflowRows:
         return self._inflow.state()
 
     def restore(self, sensors: Sequence[str], state: Any) -> None:
-        if not isinstance(state, dict) or not self._inflow.restore(state):
+        if not isinstance(state, dict) or not self._inflow.restore({**state, "sensors": list(sensors)}):
             raise ValueError("state of another form")
 
 
@@ -154,6 +154,19 @@ class Rows:
         except (TypeError, ValueError, AttributeError) as error:
             log.warning("what the model %s had learnt cannot be taken up (%s): it learns anew", self.name, error)
             self._learner = LEARNERS[self.name](self.sensors)
+
+    def learn_anew(self, sensor: str) -> None:
+        """As if it had never been seen. The others go on."""
+        others = ["" if each == sensor else each for each in self.sensors]
+        state = self._learner.state()
+        self._learner = LEARNERS[self.name](self.sensors)
+        self._learner.restore(others, state)
+        self._scores.pop(sensor, None)
+        if self._row is not None:
+            self._save(self._row)
+
+    def _save(self, row: int) -> None:
+        self._keep(KEEP + self.name, list(_Kept(row, self.sensors, self.version, self._learner.state())))
 
     def looks_at(self, sensor: str) -> list[str]:
         """The sensors behind what is scored: itself."""
@@ -203,7 +216,7 @@ class Rows:
         self._row = now
         self._scores = {s: score for s, score in zip(self.sensors, scores, strict=True) if not isnan(score)}
         if hour_ended:
-            self._keep(KEEP + self.name, list(_Kept(now, self.sensors, self.version, self._learner.state())))
+            self._save(now)
         return dict(self._scores)
 
     def _step(self, means: list[float], row: int) -> list[float]:

@@ -145,3 +145,13 @@ def test_a_pair_without_a_rate_is_left_as_it_is_and_what_cannot_be_read_is_learn
     past.kept = {"calibration:generic:s": {"peaks": "many"}}
     past.restart()
     assert past.one.evidence(*PAIR) == {"limit": 0.9}
+
+
+def test_what_learns_anew_has_no_past_also_after_a_restart() -> None:
+    past = Past()
+    past.comes(0.97)
+    past.one.forget(*PAIR)
+    assert past.one.limit(*PAIR) == 0.9
+    past.restart()
+    assert past.one.limit(*PAIR) == 0.9
+    past.one.forget("generic", "other")

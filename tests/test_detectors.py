@@ -108,6 +108,29 @@ def test_a_sensor_that_is_new_learns_while_the_others_know() -> None:
     assert {key for _, key, _ in second.scores} == {("generic", "old")}
 
 
+@pytest.mark.parametrize(("model", "days"), [("generic", 2), ("inflow", 30)])
+def test_one_sensor_learns_anew_and_the_others_go_on_as_if_nothing_had_happened(model: str, days: int) -> None:
+    def used(at_s: float) -> float:
+        return 1e-4 if 6 <= at_s % DAY_S / 3600 < 22 and at_s // 60 % 7 == 0 else 0.0
+
+    asked, left = Site({model: ["s", "t"]}), Site({model: ["s", "t"]})
+    end_s = MIDNIGHT_S + days * DAY_S
+    for site in (asked, left):
+        site.run(["s", "t"], used, MIDNIGHT_S, end_s)
+    assert asked.detectors.learn_anew(model, "s", "desk")["of"] == "s"
+    assert asked.detectors.score(model, "s") is None
+    begun = len(asked.scores)
+    for site in (asked, left):
+        site.run(["s", "t"], used, end_s, end_s + 2 * 3600)
+    of_t = [row for row in asked.scores[begun:] if row[1] == (model, "t")]
+    assert of_t == [row for row in left.scores[begun:] if row[1] == (model, "t")]
+    of_s = [score for _, key, score in asked.scores[begun:] if key == (model, "s")]
+    assert max(of_s, default=0.0) == 0.0
+    again = Site({model: ["s", "t"]}, asked.kept, boot_s=end_s)
+    again.run(["s", "t"], used, end_s + 2 * 3600, end_s + 3 * 3600)
+    assert max((score for _, key, score in again.scores if key == (model, "s")), default=0.0) == 0.0
+
+
 def test_no_row_is_made_before_anybody_knows_the_time_and_rows_go_on_when_nobody_does_any_more() -> None:
     site = Site({"generic": ["s"]})
     site.known = False

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from drivers.reading import Reading, Run
+from gateway import cli
 from gateway.conditions import parse
 from gateway.machines import KEEP, LATE_S, Channel, Machines, Plan
 from models import bench_skab, skab
@@ -274,3 +275,34 @@ def test_maintenance_of_the_machine_covers_its_alarm_and_that_of_one_sensor_says
     modes = Pumps(tmp_path, site(tmp_path)).deeds.modes
     assert "pump" in modes.reach("pump-1")[0]
     assert modes.reach("pump-1/flow")[1] == ["pump"], "it looks at other sensors, too"
+
+
+def test_after_a_service_it_learns_anew_how_the_pump_runs_now_and_its_alarm_is_over(tmp_path: Path) -> None:
+    house = Pumps(tmp_path, site(tmp_path))
+    house.run(leaking(950))
+    assert house.pipeline.stands("pump")
+    house.pipeline.learn_anew("pump", "pump-1", "desk:王工")
+    house.commit()
+    assert not house.pipeline.stands("pump")
+    [decided] = [event["data"] for event in house.events if event["type"] == "model.decided"]
+    assert decided == {
+        "value": "learns-anew", "version": "1.0.0", "active": "1.0.0", "by": "desk:王工", "of": "pump-1",
+    }  # fmt: skip
+    house.reboot(60.0)
+    now = healthy(1600)
+    now[:, FLOW] *= 0.9
+    begun = len(house.scores)
+    house.run(now[950:])
+    assert house.scores[begun + 300] is None, "also over a restart"
+    assert house.scores[-1] is not None and len(house.causes) == 1
+
+
+def test_only_what_learns_and_is_looked_at_can_learn_anew(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    house = Pumps(tmp_path, site(tmp_path))
+    with pytest.raises(ValueError, match="found model 'water-leak', expected one that learns and runs here: pump"):
+        house.pipeline.learn_anew("water-leak", "pump-1", "desk")
+    with pytest.raises(ValueError, match="found 'pump-2', expected what pump looks at: pump-1"):
+        house.pipeline.learn_anew("pump", "pump-2", "desk")
+    assert cli.main(["model", "learn", "pump", "--state", str(tmp_path)]) == 2
+    assert cli.main(["model", "learn", "pump", "pump-1", "--state", str(tmp_path)]) == 1
+    assert "found no gateway that runs on" in capsys.readouterr().err

@@ -137,6 +137,9 @@ def test_the_list_says_of_a_gateway_that_runs_what_each_model_looks_at_and_which
             found: list[Any] = rows(tmp_path / "state" / PACKAGES, answer, {})
             return {(row["name"], row["version"]): row for row in found}
 
+        learn = {"deed": "learn", "name": "water-leak", "of": "s000", "after_days": 0, "by": "desk"}
+        with pytest.raises(ValueError, match="found model 'water-leak', expected one that learns and runs here: none"):
+            rig.loop.run_until_complete(desk["model"](learn))  # type: ignore[arg-type]
         before = listed()
         assert before["water-leak", "1.0.0"]["sensors"] == {"s000": "no score", "s001": "no score"}
         Taps(rig)
