@@ -71,7 +71,7 @@ class NightDevice:
         raise NotImplementedError
 
     def _now_ms(self) -> int:
-        return round(self._loop.time() * 1000)
+        return round(self._loop.now_s * 1000)
 
     def _step(self) -> None:
         self._loop.call_later(self.step_s, self._step)

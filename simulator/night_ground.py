@@ -17,7 +17,7 @@ from gateway.storage import Broken, Storage
 from gateway.uplink import Uplink
 from gateway.wire import Listener, Will, Wire
 from simulator.night_card import Card
-from simulator.virtual_loop import Process, VirtualLoop
+from simulator.virtual_loop import Process, Timer, VirtualLoop
 
 EPOCH_S = 1_800_000_000.0  # UTC at the beginning of every night
 IDLE_S = 1.0  # as long as the storage's thread waits for work
@@ -39,7 +39,7 @@ class NightClock(SystemClock):
     def boot_again(self) -> None:
         """The kernel starts: the monotonic clock begins anew."""
         self.boots += 1
-        self._born_s = self._loop.time() - self._dice.uniform(3.0, 40.0)
+        self._born_s = self._loop.now_s - self._dice.uniform(3.0, 40.0)
         self._checked_s = float("-inf")
 
     @property
@@ -51,10 +51,10 @@ class NightClock(SystemClock):
         return mono_s + self._born_s
 
     def mono_s(self) -> float:
-        return self._loop.time() - self._born_s
+        return self._loop.now_s - self._born_s
 
     def wall_s(self) -> float:
-        return EPOCH_S + self._loop.time() + self.wall_error_s
+        return EPOCH_S + self._loop.now_s + self.wall_error_s
 
     def _ask_kernel(self) -> Belief:
         return Belief("ntp", 0.05) if self.synced else UNSURE
@@ -231,7 +231,7 @@ class NightPins:
         return self.pins.setdefault(gpio, NightPin(True))
 
     def ticks(self) -> float:
-        return self._loop.time()
+        return self._loop.now_s
 
     def ticks_diff(self, later: float, earlier: float) -> float:
         return later - earlier
@@ -242,7 +242,7 @@ class NightPins:
         if pin.state != int(level):
             pin.state = int(level)
             if pin.when_changed:
-                pin.when_changed(self._loop.time(), pin.state)
+                pin.when_changed(self._loop.now_s, pin.state)
 
     def program_died(self) -> None:
         for pin in self.pins.values():
@@ -258,7 +258,7 @@ class NightStorage(Storage):
         self._process = process
         self._card = card
         self._told = committed
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: Timer | None = None
         self._at_s = 0.0
         self.put_s = process.time()  # when something was last handed over, or was seen not to wait
         self.counted_s = self.put_s  # the same for what numbered sources said
@@ -318,7 +318,7 @@ class NightUplink(Uplink):
 
         super().__init__(*rest, open_wire=on_this_ring)
         self._process = process
-        self._timer: asyncio.Handle | None = None
+        self._timer: Timer | None = None
         self._rung = False
         self._steps: Iterator[float] = iter(())
         self._over: asyncio.Future[bool] = asyncio.get_running_loop().create_future()

@@ -7,42 +7,97 @@ Everything on it runs in one thread in an order that only depends on what was sc
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from contextvars import Context
+from heapq import heappop, heappush
 from typing import Any
 
 Callback = Callable[..., object]
 TURN_S = 1e-6  # time passes while things are done, else a wait that rounds to nothing would never end
+TOGETHER_S = 1e-9  # what is due within it runs in the same turn; asyncio takes the resolution of its clock
 
 
 class NothingLeft(Exception):
     """Somebody waits for what nobody will do."""
 
 
+class Timer(float):
+    """What runs at a moment: a float, so that the heap compares it without a line of Python. asyncio's handle, too."""
+
+    __slots__ = ("args", "callback")
+    args: tuple[Any, ...]
+    callback: Callback | None
+
+    def cancel(self) -> None:
+        self.callback, self.args = None, ()
+
+    def cancelled(self) -> bool:
+        return self.callback is None
+
+    def when(self) -> float:
+        return float(self)
+
+
 class VirtualLoop(asyncio.BaseEventLoop):
-    """time(): virtual seconds, from 0. errors: what callbacks raised; nothing is printed."""
+    """now_s: virtual seconds, from 0. errors: what callbacks raised; nothing is printed.
+
+    It turns as BaseEventLoop does, in the same order, without what only a real loop needs: a selector, a lock, a debug
+    mode, and a copy of the context for each callback.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self._now_s = 0.0
-        self._selector = self  # what BaseEventLoop waits in
+        self.now_s = 0.0
+        self._timers: list[Timer] = []
+        self._soon: deque[Timer] = deque()
         self.errors: list[str] = []
         self.set_exception_handler(self._raised)
 
     def time(self) -> float:
-        return self._now_s
+        return self.now_s
 
-    def select(self, timeout: float | None) -> list[Any]:
-        self._now_s += TURN_S
-        if self._scheduled and not self._ready:
-            self._now_s = max(self._now_s, self._scheduled[0].when())
-        elif timeout is None and not self._ready:
-            raise NothingLeft("every callback has run and somebody still waits")
-        return []
+    def call_soon(self, callback: Callback, *args: Any, context: Context | None = None) -> Timer:  # type: ignore[override]
+        timer = Timer()
+        timer.callback, timer.args = (context.run, (callback, *args)) if context else (callback, args)
+        self._soon.append(timer)
+        return timer
 
-    def _process_events(self, events: list[Any]) -> None:
-        pass
+    def call_at(self, when: float, callback: Callback, *args: Any, context: Context | None = None) -> Timer:  # type: ignore[override]
+        timer = Timer(when)
+        timer.callback, timer.args = (context.run, (callback, *args)) if context else (callback, args)
+        heappush(self._timers, timer)
+        return timer
 
-    def _write_to_self(self) -> None:
-        pass
+    def call_later(self, delay: float, callback: Callback, *args: Any, context: Context | None = None) -> Timer:  # type: ignore[override]
+        return self.call_at(self.now_s + delay, callback, *args, context=context)
+
+    def _run_once(self) -> None:
+        timers, soon = self._timers, self._soon
+        while timers and timers[0].callback is None:
+            heappop(timers)
+        self.now_s += TURN_S
+        if not soon:
+            if not timers:
+                raise NothingLeft("every callback has run and somebody still waits")
+            if timers[0] > self.now_s:
+                self.now_s = float(timers[0])
+        until_s = self.now_s + TOGETHER_S
+        while timers and timers[0] < until_s:
+            soon.append(heappop(timers))
+        for _ in range(len(soon)):
+            timer = soon.popleft()
+            if timer.callback is None:
+                continue
+            try:
+                timer.callback(*timer.args)
+            except (SystemExit, KeyboardInterrupt):
+                raise
+            except BaseException as error:  # noqa: BLE001 -- as asyncio does it: a night goes on and tells it
+                self._raised(self, {"message": f"Exception in callback {timer.callback!r}", "exception": error})
+
+    def close(self) -> None:
+        self._timers.clear()
+        self._soon.clear()
+        super().close()
 
     def _raised(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")
@@ -83,25 +138,26 @@ class Process:
         self.files = Files()
 
     def time(self) -> float:
-        return self._loop.time()
+        return self._loop.now_s
 
     def _run(self, callback: Callback, *args: object) -> None:
         if self.alive:
             self.before_each()
             callback(*args)
 
-    def call_soon(self, callback: Callback, *args: object) -> asyncio.Handle:
+    def call_soon(self, callback: Callback, *args: object) -> Timer:
         return self._loop.call_soon(self._run, callback, *args)
 
-    def call_later(self, delay_s: float, callback: Callback, *args: object) -> asyncio.TimerHandle:
-        self.shortest_wait_s = min(self.shortest_wait_s, delay_s)
+    def call_later(self, delay_s: float, callback: Callback, *args: object) -> Timer:
+        if delay_s < self.shortest_wait_s:
+            self.shortest_wait_s = delay_s
         return self._loop.call_later(delay_s, self._run, callback, *args)
 
     def rested(self, rest_s: float) -> float:
         return max(rest_s, self._rest_s) if rest_s >= 0.5 else rest_s
 
-    def call_soon_threadsafe(self, callback: Callback, *args: object) -> asyncio.Handle:
-        self._heard_s = max(self._heard_s, self._loop.time() + self._delay_s())
+    def call_soon_threadsafe(self, callback: Callback, *args: object) -> Timer:
+        self._heard_s = max(self._heard_s, self._loop.now_s + self._delay_s())
         self._inbox.append((callback, args))
         return self._loop.call_at(self._heard_s, self._hear)
 
