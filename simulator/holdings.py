@@ -4,6 +4,7 @@ Packs of both are read in the form in which they are published. A stored pack ne
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 from zlib import crc32
@@ -11,15 +12,17 @@ from zlib import crc32
 import msgspec
 
 from drivers.reading import Value
-from gateway.contract import STREAMS, Label, Topics, event_records, pack_payload
+from gateway.contract import STREAMS, Label, Topics, event_records
 from gateway.packs import open_records, reading_records
 from gateway.reader import Reader, Row
-from gateway.schema import pack_id, pack_name
+from gateway.schema import pack_id
 from simulator.ledger import Ledger
 from simulator.night_devices import Src
 from simulator.spans import Spans
 
 Name = tuple[str, str, int]  # epoch, stream, n
+LOST = "linli.source.lost.v1"
+PACKS = f"SELECT {', '.join(Row._fields)} FROM packs"
 
 
 class Found(NamedTuple):
@@ -119,14 +122,20 @@ def _opened(body: _Body, records: list[_Record]) -> Pack:
             synced = _synced(record.data)
             pack.synced.append((synced.boot, synced.mono, synced.wall))
         elif record.src:
-            source, boot, seq = record.src.split("/")
-            src = (source, int(boot), int(seq))
-            if record.type == "linli.source.lost.v1":
-                lost = _lost(record.data)
-                pack.lost.extend((source, int(boot), n) for n in range(lost.first, lost.last + 1))
+            sources = _sources(record, record.src)
+            if record.type == LOST:
+                pack.lost.extend(sources)
             else:
-                pack.facts.append(_fact(body, record, src, base_s))
+                pack.facts.append(_fact(body, record, sources[0], base_s))
     return pack
+
+
+def _sources(record: _Record, said: str) -> list[Src]:
+    source, boot, seq = said.split("/")
+    if record.type != LOST:
+        return [(source, int(boot), int(seq))]
+    lost = _lost(record.data)
+    return [(source, int(boot), n) for n in range(lost.first, lost.last + 1)]
 
 
 def _fact(body: _Body, record: _Record, src: Src, base_s: float | None) -> Found:
@@ -136,6 +145,16 @@ def _fact(body: _Body, record: _Record, src: Src, base_s: float | None) -> Found
     value: Value = record.vb if record.vb is not None else record.vs if record.vs is not None else record.v or 0.0
     wall_s = base_s + record.t if base_s is not None else None
     return Found(src, record.n, value, body.boot, body.mono + record.t, wall_s)
+
+
+@contextmanager
+def _one_moment(reader: Reader) -> Iterator[None]:
+    """What is read inside is of one commit; SQLite takes its locks once."""
+    reader._db.execute("BEGIN")
+    try:
+        yield
+    finally:
+        reader._db.execute("COMMIT")
 
 
 class Place:
@@ -180,7 +199,10 @@ class Holdings:
         self.heads: dict[tuple[str, str], tuple[int, int]] = {}  # {(epoch, stream): (head, acked)} of the disk
         self.changed: list[str] = []
         self.twice: list[str] = []
-        self._rows: dict[int, tuple[Row, Name]] = {}
+        self._rows: dict[int, tuple[tuple[Any, ...], Name]] = {}  # {id: what is stored, its name}
+        self._epochs: dict[int, str] = {}
+        self._published: dict[bytes, tuple[Name, Pack]] = {}  # what the disk has and the ledger was not seen to have
+        self._database: Path | None = None
         self._reader: Reader | None = None
         self._version = -1
         self._may_have_gone = False
@@ -188,10 +210,12 @@ class Holdings:
 
     def absent(self, sources: set[Src]) -> set[Src]:
         """Which of them are neither here nor there nor given up."""
-        left = sources - self.ledger.facts.keys() - self.disk.facts.keys()
-        if left:
-            left = left.difference(self.ledger.lost, self.disk.lost, self.journal)
-        return {src for src in left if not self.given_up(src)} if left else left
+        left = sources
+        for held in (self.ledger.facts, self.disk.facts, self.ledger.lost, self.disk.lost, self.journal):
+            left = left.difference(held)  # one by one, else Python walks all that is held
+            if not left:
+                return left
+        return {src for src in left if not self.given_up(src)}
 
     def given_up(self, src: Src) -> bool:
         """Its pack is gone from the disk, and a gap record says so."""
@@ -203,12 +227,13 @@ class Holdings:
     def moved(self, database: Path) -> None:
         """The gateway's files are others now: look whether they say the same."""
         self.let_go()
-        self._reader = Reader(database)
+        self._database, self._reader = database, Reader(database)
         self._version = -1
+        self._epochs = {}
         before, self._rows = self._rows, {}
-        ids = {row[0] for row in self._reader._db.execute("SELECT id FROM packs").fetchall()}
+        now = {row[0]: row for row in self._reader._db.execute(PACKS)}
         for row_id, (row, name) in before.items():
-            if row_id in ids and self._row(self._reader, row_id) == row:
+            if now.get(row_id) == row:
                 self._rows[row_id] = (row, name)
             else:
                 self._remove(name)
@@ -222,11 +247,6 @@ class Holdings:
             self._reader.close()
             self._reader = None
 
-    def _row(self, reader: Reader, row_id: int) -> Row:
-        row = reader.one(*pack_name(row_id))
-        assert row
-        return row
-
     def read_disk(self, *, everything: bool = False) -> None:
         """To be called after each commit, so that nothing comes unseen. everything: look, too, what has gone."""
         reader = self._reader
@@ -236,29 +256,41 @@ class Holdings:
         if version == self._version and not (everything and self._may_have_gone):
             return
         self._version, self._may_have_gone = version, not everything
-        if everything:
-            ids = {row[0] for row in reader._db.execute("SELECT id FROM packs").fetchall()}
-            for row_id in sorted(self._rows.keys() - ids):
-                self._remove(self._rows.pop(row_id)[1])
-        else:
-            ids = set(self._new_ids(reader))
-        for row_id in sorted(ids - self._rows.keys()):
-            if pack_name(row_id)[0] not in reader._names:
-                reader._names = reader.epochs()
-            row = self._row(reader, row_id)
-            name, pack = opened(reader.payload(row, self._topics))
-            self._rows[row_id] = (row, name)
+        with _one_moment(reader):
+            self._read(reader, everything)
+
+    def _read(self, reader: Reader, everything: bool) -> None:
+        streams = reader._db.execute("SELECT epoch_no, stream, head, acked FROM streams ORDER BY epoch_no").fetchall()
+        if any(no not in self._epochs for no, *_ in streams):
+            self._epochs = reader._names = reader.epochs()
+        heads = {(self._epochs[no], STREAMS[stream]): (head, acked) for no, stream, head, acked in streams}
+        for row in self._all_new(reader) if everything else self._grown(reader, streams):
+            name, pack = self._publish(reader.payload(Row(*row), self._topics))
+            self._rows[row[0]] = (row, name)
             self._add(self.disk, self.ledger, name, pack)
         self._read_journal(reader)
-        epochs = reader.epochs()
-        self.heads = {(epochs[no], stream): said for (no, stream), said in reader.streams().items()}
+        self.heads = heads
 
-    def _new_ids(self, reader: Reader) -> Iterator[int]:
-        epochs = reader.epochs()
-        for (no, stream), (head, _) in reader.streams().items():
-            before, _ = self.heads.get((epochs[no], stream), (0, 0))
-            span = (pack_id(no, stream, before), pack_id(no, stream, head))
-            yield from (row[0] for row in reader._db.execute("SELECT id FROM packs WHERE id > ? AND id <= ?", span))
+    def _all_new(self, reader: Reader) -> Iterator[tuple[Any, ...]]:
+        ids = {row[0] for row in reader._db.execute("SELECT id FROM packs").fetchall()}
+        for row_id in sorted(self._rows.keys() - ids):
+            self._remove(self._rows.pop(row_id)[1])
+        for row_id in sorted(ids.difference(self._rows)):
+            yield reader._db.execute(f"{PACKS} WHERE id = ?", (row_id,)).fetchone()
+
+    def _grown(self, reader: Reader, streams: list[tuple[int, int, int, int]]) -> Iterator[tuple[Any, ...]]:
+        """What has a number beyond the heads of the last time."""
+        for no, stream, head, _ in streams:
+            before, _ = self.heads.get((self._epochs[no], STREAMS[stream]), (0, 0))
+            if head > before:
+                span = (pack_id(no, STREAMS[stream], before), pack_id(no, STREAMS[stream], head))
+                for row in reader._db.execute(f"{PACKS} WHERE id > ? AND id <= ? ORDER BY id", span).fetchall():
+                    if row[0] not in self._rows:
+                        yield row
+
+    def _publish(self, payload: bytes) -> tuple[Name, Pack]:
+        found = self._published[payload] = opened(payload)
+        return found
 
     def _remove(self, name: Name) -> None:
         pack = self.gone[name] = self.disk.remove(name)
@@ -286,8 +318,34 @@ class Holdings:
             inside = reading_records(body, told)
         else:
             inside = event_records(open_records(body), "", stream, "00000000", 1, told)
-        _, pack = opened(pack_payload(stream, "00000000", 1, told, inside))
-        return [*(found.src for found in pack.facts), *pack.lost]
+        return [src for record in _records(b"[%b]" % inside) if record.src for src in _sources(record, record.src)]
+
+    # -- from the beginning ---------------------------------------------------------------------------------------
+
+    def anew(self, ledger: Ledger) -> "Holdings":
+        """Both places as somebody finds them who sees them for the first time."""
+        found = Holdings(self._topics)
+        if self._database:
+            found.moved(self._database)
+            found.let_go()
+        found.read_ledger(ledger)
+        return found
+
+    def unlike(self, other: "Holdings") -> Iterator[str]:
+        """In what the two differ."""
+        pairs = (
+            ("packs on the disk", self.disk.packs, other.disk.packs),
+            ("facts on the disk", self.disk.facts, other.disk.facts),
+            ("packs in the ledger", self.ledger.packs, other.ledger.packs),
+            ("facts in the ledger", self.ledger.facts, other.ledger.facts),
+            ("heads", self.heads, other.heads),
+        )
+        for what, here, there in pairs:
+            for key in sorted(here.keys() | there.keys()):
+                if here.get(key) != there.get(key):
+                    yield f"{what}: {key} was seen as {here.get(key)} and is {there.get(key)}"
+        if self.journal != other.journal:
+            yield f"the journal: {sorted(self.journal ^ other.journal)} were not seen as they are"
 
     # -- the ledger -----------------------------------------------------------------------------------------------
 
@@ -295,7 +353,7 @@ class Holdings:
         """To be called when it has committed."""
         for row, body in ledger.rows("SELECT rowid, body FROM packs WHERE rowid > ? ORDER BY rowid", self._ledger_row):
             self._ledger_row = row
-            name, pack = opened(body)
+            name, pack = self._published.pop(body, None) or opened(body)  # the same bytes say the same
             self._add(self.ledger, self.disk, name, pack)
             held = self.disk.packs.get(name) or self.gone.get(name)
             if held and held.crc != pack.crc:

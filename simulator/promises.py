@@ -231,10 +231,16 @@ def stamps_are_true_once_the_clock_is_known(night: "Night") -> Iterator[str]:
                 yield f"{found.src} in {name} of boot {found.boot} is {off_s:+.3f} s off"
 
 
+def what_was_seen_is_what_there_is(night: "Night") -> Iterator[str]:
+    """The holdings follow each commit by what is new in it; read anew, both files have to say the same."""
+    yield from night.holdings.unlike(night.holdings.anew(night.city.ledger))
+
+
 AT_THE_END: list[Promise] = [
     everything_has_arrived,
     the_store_has_drained,
     the_ledger_lacks_nothing_and_refuses_nothing,
     order_is_kept,
     stamps_are_true_once_the_clock_is_known,
+    what_was_seen_is_what_there_is,
 ]
