@@ -128,9 +128,9 @@ class Box:
         read by read.
         """
         now_s = self._mono_s()
-        if not self._under_way or self._pending.records >= _GATHERED_MAX:
+        if self._pending.has_marks and (not self._under_way or self._pending.records >= _GATHERED_MAX):
             links = [port.link for port in self._ports.values()]
-            if self._pending.has_marks and any(link.ring and link.undurable * 2 > link.ring for link in links):
+            if any(link.ring and link.undurable * 2 > link.ring for link in links):
                 self._pending.hurry(now_s)
         due_s = self._pending.due_in_s(now_s)
         if due_s is None:

@@ -40,7 +40,7 @@ class NightWater:
 
     def tick(self, now: Label, latest: Latest) -> None:
         """Now and then. Nothing happens while the clock is unsure."""
-        if now.wall is None:
+        if now.wall is None or not self._nights:
             return
         local = datetime.fromtimestamp(now.wall, self._zone)
         day, late_s = local.date().isoformat(), (local.hour - TO_HOUR) * 3600 + local.minute * 60 + local.second

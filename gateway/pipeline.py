@@ -156,8 +156,9 @@ class Pipeline:
     def tick(self) -> None:
         """Several times a second: delays, silence, rows of the models."""
         now_s = self._mono_s()
-        self.clock_changed()
-        for (model, sensor), score in self._detectors.tick(now_s, self._label().wall).items():
+        label = self._label()
+        self._alarms.here = Here.by(label)
+        for (model, sensor), score in self._detectors.tick(now_s, label.wall).items():
             evidence = partial(self._detectors.evidence, model, sensor, score)
             self._changed(self._alarms.score(model, sensor, score, now_s, evidence), now_s)
         for model, data in self._detectors.decided():
@@ -175,7 +176,7 @@ class Pipeline:
         for counted, report in self._with_statistics:
             self._statistics(counted, report.over(now_s), now_s)
         if self._around.waiting:
-            self._pending.want(self._around.due(self._label().boot, self._pending.samples.closed_s(now_s)))
+            self._pending.want(self._around.due(label.boot, self._pending.samples.closed_s(now_s)))
 
     def clock_changed(self) -> None:
         """The label is another one from now on."""

@@ -89,11 +89,16 @@ class _Reaction:
         self.since_s: float | None = None  # while its alarm stands
         self.occurrence = kept.occurrence
         self.told_held = ("", 0)
+        self._wish: Wish | None = None
 
     @property
-    def cause(self) -> Json:
-        plan = self.plan
-        return {"by": "reaction", "reaction": plan.name, "alarm": plan.alarm, "occurrence": self.occurrence}
+    def wish(self) -> Wish:
+        """What it wants while it is in force; asked several times a second, so one answer serves an occurrence."""
+        if self._wish is None or self._wish.cause["occurrence"] != self.occurrence:
+            plan = self.plan
+            cause: Json = {"by": "reaction", "reaction": plan.name, "alarm": plan.alarm}
+            self._wish = Wish(ENERGISE[plan.action], {**cause, "occurrence": self.occurrence, "why": "standing"})
+        return self._wish
 
 
 class Reactions:
@@ -188,7 +193,7 @@ class Reactions:
     def wish(self, output: str) -> Wish | None:
         for reaction in self._reactions:
             if reaction.kept.in_force and reaction.plan.output == output:
-                return Wish(ENERGISE[reaction.plan.action], {**reaction.cause, "why": "standing"})
+                return reaction.wish
         return None
 
     def is_undone_on_site(self, output: str) -> bool:

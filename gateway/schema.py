@@ -11,6 +11,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Generator
+from functools import cache
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -74,8 +75,7 @@ def quick_check(path: Path, vfs: str = "", *, small: bool = False) -> None:
     connection = connect(path, vfs)
     connection.text_factory = lambda text: text.decode(errors="replace")  # it quotes what it found
     try:
-        there = [str(row[0]) for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-        for one in [f"'{table}'" for table in _SMALL_TABLES if table in there] if small else ["1"]:
+        for one in _small_tables(connection) if small else ["1"]:
             found = connection.execute(f"PRAGMA quick_check({one})").fetchone()[0]
             if found != "ok":
                 raise broken(found)
@@ -83,6 +83,11 @@ def quick_check(path: Path, vfs: str = "", *, small: bool = False) -> None:
         raise broken(str(error)) from None
     finally:
         connection.close()
+
+
+def _small_tables(connection: sqlite3.Connection) -> list[str]:
+    there = [str(row[0]) for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+    return [f"'{table}'" for table in _SMALL_TABLES if table in there]
 
 
 def is_whole(path: Path, vfs: str = "") -> bool:
@@ -99,26 +104,39 @@ def is_whole(path: Path, vfs: str = "") -> bool:
     return True
 
 
-def _check_schema(path: Path, vfs: str) -> None:
+def _checked_version(path: Path, vfs: str) -> int:
     """Raises sqlite3.DatabaseError when a table, column or index of SCHEMA_VERSION is missing: a flipped bit in a name.
 
     Statements would fail for ever with what looks like a disk that does not take them.
     """
-    fresh, found = sqlite3.connect(":memory:"), connect(path, vfs)
-    found.text_factory = lambda text: text.decode(errors="replace")
-    asked = (
-        "SELECT one.name, column.name FROM sqlite_master AS one, pragma_table_info(one.name) AS column"
-        " UNION SELECT name, '' FROM sqlite_master WHERE type = 'index'"
-    )
+    connection = connect(path, vfs)
+    connection.text_factory = lambda text: text.decode(errors="replace")
+    try:
+        version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+        missing = _names_of_schema() - {*connection.execute(_NAMES)} if version == SCHEMA_VERSION else ()
+    finally:
+        connection.close()
+    if missing:
+        raise broken(f"{' '.join(min(missing))} is missing")
+    return version
+
+
+_NAMES = (
+    "SELECT one.name, column.name FROM sqlite_master AS one, pragma_table_info(one.name) AS column"
+    " UNION SELECT name, '' FROM sqlite_master WHERE type = 'index'"
+)
+
+
+@cache
+def _names_of_schema() -> frozenset[tuple[str, str]]:
+    """(table, column) and (index, "") of SCHEMA_VERSION."""
+    fresh = sqlite3.connect(":memory:")
     try:
         for statements in (_FIRST, _HISTORY, _FEW_AMONG_MANY):
             fresh.executescript(statements)
-        missing = {*fresh.execute(asked)} - {*found.execute(asked)}
+        return frozenset(fresh.execute(_NAMES))
     finally:
         fresh.close()
-        found.close()
-    if missing:
-        raise broken(f"{' '.join(min(missing))} is missing")
 
 
 def broken(why: str) -> sqlite3.DatabaseError:
@@ -137,10 +155,10 @@ def ensure(path: Path, vfs: str = "") -> None:
 
     A disk that does not take it is an OperationalError, as in every other statement: it may take it later.
     """
-    found = version_of(path, vfs) if path.exists() else 0
+    found = _checked_version(path, vfs) if path.exists() else 0
     if found != SCHEMA_VERSION:
         _upgrade(path, found)
-    _check_schema(path, vfs)
+        _checked_version(path, vfs)
 
 
 def open_to_write(path: Path, vfs: str = "") -> sqlite3.Connection:

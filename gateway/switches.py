@@ -194,9 +194,10 @@ class Switches:
 
     def tick(self, now_s: float) -> list[Record]:
         """Hands whose time is over, and what follows."""
-        label = self._label()
-        for switch in self._switches.values():
-            if switch.hand and switch.hand.end.left_s(label) <= 0:
+        held = [(switch, switch.hand) for switch in self._switches.values() if switch.hand]
+        label = self._label() if held else None
+        for switch, hand in held:
+            if label and hand.end.left_s(label) <= 0:
                 self._let_go(switch)
         return self.settle(now_s)
 
