@@ -58,6 +58,7 @@ class Ledger:
             raise
         self._in_transaction = False
         self.counts: Counter[str] = Counter(dict(self._db.execute("SELECT name, value FROM counts")))
+        self._counted = self.counts.copy()  # as the file has them
         self.streams: dict[tuple[str, str, str], Stream] = {}
         self._names: dict[tuple[str, str], set[str]] = {}  # streams by gateway and epoch
         self._current: dict[str, tuple[int, str | None, str | None]] = {}  # gateway: session, state, epoch
@@ -279,12 +280,14 @@ class Ledger:
     def commit(self) -> None:
         if self._in_transaction:
             try:
-                self._db.executemany("INSERT OR REPLACE INTO counts VALUES (?, ?)", self.counts.items())
+                if self.counts != self._counted:
+                    self._db.executemany("INSERT OR REPLACE INTO counts VALUES (?, ?)", self.counts.items())
                 self._db.execute("COMMIT")
             except sqlite3.Error:
                 self._undo()
                 raise
             self._in_transaction = False
+            self._counted = self.counts.copy()
 
     def _undo(self) -> None:
         """The file is as at the last commit; the ranges in memory are not: what follows is a new Ledger."""

@@ -15,6 +15,7 @@ import os
 import sqlite3
 from collections.abc import Callable
 from ctypes import c_char_p, c_int, c_int64, c_void_p
+from functools import cache
 from typing import Protocol
 
 OK, IOERR, FULL, CANTOPEN = 0, 10, 13, 14
@@ -134,7 +135,8 @@ class Raw:
         return int(self._table.read(self._address, data, size, offset))
 
     def write(self, data: int, size: int, offset: int) -> int:
-        return int(self._table.write(self._address, data, size, offset))
+        code: int = self._table.write(self._address, data, size, offset)
+        return code
 
     def truncate(self, size: int) -> int:
         return int(self._table.truncate(self._address, size))
@@ -234,6 +236,7 @@ _REFUSED = {
 }  # fmt: skip  # flags & 1: SQLITE_SHM_UNLOCK
 
 
+@cache
 def _library() -> ctypes.CDLL:
     """Looked up through the extension module itself, so that it is the instance which that one calls."""
     import _sqlite3

@@ -11,16 +11,13 @@ PENDING_BYTES_MAX = 64_000_000  # of one file; beyond it the kernel has written 
 class Change:
     """A write (data) or a truncation (data None) that may not be on the disk yet. before: what it replaced."""
 
-    __slots__ = ("before", "data", "doubtful", "kept", "offset", "size_before")
+    __slots__ = ("before", "bytes", "data", "doubtful", "kept", "offset", "size_before")
 
     def __init__(self, offset: int, data: bytes | None, before: bytes, size_before: int) -> None:
         self.offset, self.data, self.before, self.size_before = offset, data, before, size_before
+        self.bytes = len(data or b"") + len(before)
         self.kept = False  # synced, behind one that is doubtful
         self.doubtful = False  # a sync failed: nobody can say, and no later sync tells
-
-    @property
-    def bytes(self) -> int:
-        return len(self.data or b"") + len(self.before)
 
     def undo(self, content: bytearray) -> None:
         if self.data is None:

@@ -18,6 +18,7 @@ from simulator.virtual_loop import VirtualLoop
 
 QUEUED_MAX = 1000  # messages the broker holds for a city that is away; as mosquitto's max_queued_messages
 CITY_COMMIT_S = 0.1
+CITY = "city.db"  # the ledger's file in the night's folder
 Note = Callable[..., None]
 
 
@@ -230,9 +231,9 @@ class VirtualCity:
         self._broker = broker
         self._ack = Topics("linli", gateway).ack
         self._note = note
-        self._path = folder / "city.db"
+        self._path = folder / CITY
         self._copies = 0
-        self.ledger = Ledger(self._path)
+        self.ledger = self._opened()
         self.up = True
         self.looks_s = 1.0
         self.committed: Callable[[], None] = lambda: None
@@ -242,6 +243,12 @@ class VirtualCity:
         self._copy: Path | None = None
         broker.city_hears, broker.city_lost = self._hear, self._lost
         self._every_second()
+
+    def _opened(self) -> Ledger:
+        """Nobody else looks into the file here, so SQLite need not lock it for each statement."""
+        ledger = Ledger(self._path)
+        ledger.rows("PRAGMA locking_mode = EXCLUSIVE").fetchall()
+        return ledger
 
     def _every_second(self) -> None:
         self._loop.call_later(self.looks_s, self._every_second)
@@ -296,7 +303,7 @@ class VirtualCity:
         self.ledger.close()
 
     def start(self) -> None:
-        self.ledger = Ledger(self._path)
+        self.ledger = self._opened()
         for topic, payload in self._broker.retained.items():
             self.ledger.take(topic, payload, EPOCH_S + self._loop.time())
         self.ledger.commit()

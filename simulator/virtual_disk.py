@@ -58,14 +58,18 @@ class _Open:
         if disk.stall is not None:
             disk.stall("write", file.kind)
         with disk.lock:
-            grows = max(0, offset + size - file.size)
-            if code := disk.refused("write", self.dead) or disk.no_room(grows):
+            end, before = offset + size, b""
+            if (self.dead or disk.fails) and (code := disk.refused("write", self.dead)):
                 return code
-            before = self.raw.bytes_at(offset, min(size, file.size - offset)) if offset < file.size else b""
+            if disk.room_bytes is not None and (code := disk.no_room(max(0, end - file.size))):
+                return code
+            if offset < file.size:
+                before = self.raw.bytes_at(offset, min(size, file.size - offset))
             if code := self.raw.write(data, size, offset):
                 return code
             file.changed(Change(offset, vfs.bytes_at(data, size), before, file.size))
-            file.size += grows
+            if end > file.size:
+                file.size = end
             self._counts.writes += 1
             self._counts.bytes += size
             return vfs.OK
@@ -129,7 +133,7 @@ class VirtualDisk:
         self.handles: set[_Open] = set()
         self._files: dict[str, File] = {}
         self._gone: dict[str, File] = {}  # deleted, and the folder not synced since
-        self._failing: dict[str, int | None] = {}
+        self.fails: dict[str, int | None] = {}
         self._error: BaseException | None = None
         self._count_reads = self._off = False
         self._address = vfs.register(self.name, self)
@@ -143,12 +147,12 @@ class VirtualDisk:
         """
         if what not in _FAILS:
             raise ValueError(f"found {what!r}, expected one of {', '.join(_FAILS)}")
-        self._failing[what] = times
+        self.fails[what] = times
         self._see_reads()
 
     def mend(self) -> None:
         """No fault any more, and room enough."""
-        self._failing.clear()
+        self.fails.clear()
         self.room_bytes = None
         self._see_reads()
 
@@ -274,13 +278,13 @@ class VirtualDisk:
         """A code of SQLite's, OK for none."""
         if dead:
             return _FAILS[what]
-        if what not in self._failing:
+        if what not in self.fails:
             return vfs.OK
-        left = self._failing[what]
+        left = self.fails[what]
         if left is not None:
             if left <= 0:
                 return vfs.OK
-            self._failing[what] = left - 1
+            self.fails[what] = left - 1
         return _FAILS[what]
 
     def no_room(self, grows: int) -> int:
@@ -305,7 +309,7 @@ class VirtualDisk:
 
     @property
     def _reads_seen(self) -> bool:
-        return self._count_reads or "read" in self._failing
+        return self._count_reads or "read" in self.fails
 
     def _see_reads(self) -> None:
         with self.lock:
