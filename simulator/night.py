@@ -30,7 +30,7 @@ from simulator.night_card import Card
 from simulator.night_devices import STEP_S, NightDevice, NightKiosk, NightNode, Src, Truth
 from simulator.night_faults import Faults, Trouble
 from simulator.night_ground import EPOCH_S, Cable, CableEnd, NightClock, NightPins, NightStorage, NightUplink
-from simulator.virtual_broker import VirtualBroker, VirtualCity, VirtualWire
+from simulator.virtual_broker import CITY, VirtualBroker, VirtualCity, VirtualWire
 from simulator.virtual_loop import Process, VirtualLoop
 
 CALM_MAX_S = 300.0
@@ -54,7 +54,7 @@ class Outcome(NamedTuple):
 
 
 class Place(NamedTuple):
-    """What all nights share. template: a folder with a migrated database and a ballast file, to be copied."""
+    """What all nights share. template: a folder to copy from: a migrated database, a ballast file, an empty ledger."""
 
     site: Site
     template: Path
@@ -138,6 +138,7 @@ class Night:
         self.card = Card(loop, dice, self.cut_power)
         self.pins = NightPins(loop)
         self.broker = VirtualBroker(loop, dice, self.topics, self.note)
+        shutil.copy(self.place.template / CITY, self._folder / CITY)
         self.city = VirtualCity(loop, self._folder, self.broker, gateway, self.note)
         self.holdings = Holdings(self.topics)
         self.cables = {name: Cable(name, loop, dice) for name in self.place.site.buses}
@@ -179,7 +180,7 @@ class Night:
         try:
             box = build_on(ground, self.place.site, home, None, process)  # type: ignore[arg-type]
         except (StoreStalled, sqlite3.Error) as error:
-            self.note("no start", str(error))
+            self.note("no start", str(error).replace(str(self._folder), ""))  # whose name is of this machine
             self.did["start that failed"] += 1
             self._buried(home)
             self.loop.call_later(RESTART_S, self.start)
@@ -245,7 +246,10 @@ class Night:
     def note(self, *words: object) -> None:
         if words[0] in DIARY:
             self._diary.append(f"{self.loop.time():8.3f} s  " + " ".join(map(str, words)))
-        self._trace.update(repr((round(self.loop.time(), 6), words)).encode())
+        self._trace.update(b"%.6f" % self.loop.now_s)
+        for word in words:
+            said = word if isinstance(word, bytes) else str(word).encode()
+            self._trace.update(b"%d " % len(said) + said)
 
     def _told(self, device: NightDevice) -> None:
         self.note("durable", device.name, device.boot, device.side.durable)
