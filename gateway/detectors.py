@@ -11,6 +11,7 @@ from typing import Any
 
 from gateway.calibration import Calibration, Rate
 from gateway.contract import Json
+from gateway.crash import in_a_model
 from gateway.detector import Detector
 from gateway.machines import Machines, Plan
 from gateway.model_packages import package_folder
@@ -192,4 +193,4 @@ def _rollout(
         place = package_folder(packages, name, version)
         return load(place)
 
-    return Rollout(name, shipped.version, open_version, kept, keep, high)
+    return Rollout(name, shipped.version, open_version, kept, keep, high, crashed=in_a_model(packages.parent))

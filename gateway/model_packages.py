@@ -24,7 +24,7 @@ from models.session import ModelError
 from models.trial import tried
 
 MANIFEST, SIGNATURE = "manifest.toml", "manifest.toml.minisig"
-PACKAGES = "models"  # below the state folder
+PACKAGES, COMING = "models", ".coming"  # below the state folder, and below that while one is installed
 MANIFEST_MAX, FILES_MAX = 64 * 1024, 16
 OTHER_BYTES_MAX = (
     256 * 1024
@@ -124,6 +124,8 @@ def install(folder: Path, keys: Sequence[PublicKey], models: Path) -> Package:
             os.rename(coming, place)
             for changed in (place.parent, models, models.parent):
                 _synced(changed)
+    except ModelError as error:  # the copy is gone by the time somebody reads this
+        raise ModelError(str(error).replace(str(models / COMING), str(folder))) from error
     except OSError as error:
         raise ModelError(
             f"{models} cannot be written: {error}. Expected a folder with room. See linli doctor."
@@ -138,7 +140,7 @@ def _alone(models: Path) -> Iterator[Path]:
     """An empty folder in which nobody else builds, and which is gone afterwards. Raises ModelError, OSError."""
     models.mkdir(exist_ok=True, parents=True)
     held = os.open(models, os.O_RDONLY)
-    coming = models / ".coming"
+    coming = models / COMING
     try:
         _lock(held, models)
         try:

@@ -79,12 +79,13 @@ class Kept(msgspec.Struct):
 class Rollout:
     """A Scorer that is several. shipped: the version that came with the program. open_version: raises ModelError.
 
-    high: a score above it is an alarm at this site.
+    high: a score above it is an alarm at this site. crashed: the process before this one, while a model ran.
     """
 
     def __init__(
         self, name: str, shipped: str, open_version: Callable[[str], Scorer], kept: Mapping[str, object],
         keep: Callable[[str, object], None], high: float = HIGH, spent_s: Callable[[], float] = time.thread_time,
+        *, crashed: bool = False,
     ) -> None:  # fmt: skip
         self.name = name
         self._shipped = shipped
@@ -100,12 +101,14 @@ class Rollout:
             log.error("which version of %s ran is forgotten (%s): %s runs", name, error, shipped)
             self._now = Kept(shipped)
         self._other: Scorer | None = None
-        self._active = self._start()
+        self._active = self._start(crashed)
 
-    def _start(self) -> Scorer:
+    def _start(self, crashed: bool) -> Scorer:
         """Raises ModelError: not even the shipped one opens."""
         if self._now.shipped not in ("", self._shipped):
             self._updated(self._now.shipped)
+        if crashed:
+            self._distrusted()
         if self._now.other:
             try:
                 self._other = self._open(self._now.other)
@@ -117,6 +120,17 @@ class Rollout:
             if self.version == self._shipped:
                 raise
             return self._fallen_back(str(error))
+
+    def _distrusted(self) -> None:
+        """Nobody knows which version it was, so every one that did not come with the program goes."""
+        why = (
+            "The gateway itself ended while a model ran. Expected it to outlive any. Report it, with crash-before.txt "
+            "of the state folder."
+        )
+        if self._now.other and not self._now.on_probation:
+            self._end_other("withdrawn", why)
+        if self.version != self._shipped:
+            self._fallen_back(why)
 
     def _updated(self, before: str) -> None:
         """The program was: what it brings now stands where the version did that it brought before."""

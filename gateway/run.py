@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from drivers.reading import DriverError
-from gateway import config
+from gateway import config, crash
 from gateway.box import Box
 from gateway.build import Ground, build_on, ground_of
 from gateway.control import Control
@@ -82,6 +82,7 @@ def _opened(
     """Raises SchemaError, AlreadyRunning, OtherCentre, DriverError, StoreStalled, OSError."""
     home = Home(args.state)
     try:
+        crash.watch(home.folder)
         return home, build_on(ground, site, home, args.broker, loop, diskless.came, diskless.deeds)
     except BaseException:
         home.release()

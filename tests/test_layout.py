@@ -74,7 +74,7 @@ GATEWAY_ORDER = (
     "recurring", "opening",
     # words for all
     "clock", "contract_schema", "contract_catalogue", "contract_deeds", "contract_types", "contract_hall",
-    "contract_commands", "contract", "signing", "notify", "words", "paths", "home",
+    "contract_commands", "contract", "signing", "notify", "words", "paths", "home", "crash",
 )  # fmt: skip
 
 # In pieces, so that this file does not name what it looks for.

@@ -257,7 +257,8 @@ def refused(folder: Path, tmp_path: Path, message: str) -> None:
     """By check and by install alike, and nothing is left behind."""
     with pytest.raises(ModelError, match=message):
         checked(folder, KEYS)
-    with pytest.raises(ModelError, match=message):
+    with pytest.raises(ModelError, match=message) as found:
         install(folder, KEYS, tmp_path / "models")
+    assert ".coming" not in str(found.value), "that folder is gone"
     assert not [path for path in (tmp_path / "models").rglob("*") if path.is_file()]
     assert model_packages.installed(tmp_path / "models") == []

@@ -45,10 +45,17 @@ class House:
         self.shipped, self.high = "1.0.0", HIGH
         self.start()
 
-    def start(self) -> None:
+    def start(self, crashed: bool = False) -> None:
         """Again, with what was kept."""
         self.rollout = Rollout(
-            "water-leak", self.shipped, self._open, dict(self.kept), self._keep, self.high, lambda: self.spent_s
+            "water-leak",
+            self.shipped,
+            self._open,
+            dict(self.kept),
+            self._keep,
+            self.high,
+            lambda: self.spent_s,
+            crashed=crashed,
         )
 
     def _open(self, version: str) -> Version:

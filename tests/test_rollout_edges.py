@@ -75,6 +75,24 @@ def test_a_version_before_that_is_slow_or_gone_ends_no_probation(house: House, t
     assert (house.rollout.standing()["other"], house.rollout.standing()["on_probation"]) == ("1.0.0", True)
 
 
+def test_after_a_crash_in_a_model_only_the_shipped_version_is_trusted(house: House) -> None:
+    house.rollout.shadow("2.0.0", 3, "a")
+    house.said()
+    house.start(crashed=True)
+    assert house.said() == [("withdrawn", "2.0.0", "1.0.0", "rule")]
+    promoted(house)
+    house.start(crashed=True)
+    assert house.said() == [("rolled-back", "2.0.0", "1.0.0", "rule")]
+    promoted(house)
+    house.score(PROBATION_MIN)
+    house.rollout.shadow("3.0.0", 3, "a")
+    house.said()
+    house.start(crashed=True)
+    assert house.said() == [("withdrawn", "3.0.0", "2.0.0", "rule"), ("rolled-back", "2.0.0", "1.0.0", "rule")]
+    house.start(crashed=True)
+    assert (house.said(), house.score()) == ([], [0.1])
+
+
 def test_during_a_probation_no_other_shadow_is_taken(house: House) -> None:
     promoted(house)
     with pytest.raises(ValueError, match=r"found 2.0.0 on probation, expected it confirmed or rolled back first"):
