@@ -16,11 +16,15 @@ _open: list[TextIO] = []
 
 
 def watch(folder: Path) -> None:
-    """From now on; once a process. Raises OSError."""
+    """From now on; once a process. A disk that is full or sick is no reason not to start."""
     if _open:
         return
-    put_aside(folder)
-    _open.append((folder / NOW).open("w", encoding="utf-8"))
+    try:
+        put_aside(folder)
+        _open.append((folder / NOW).open("w", encoding="utf-8"))
+    except OSError as error:
+        log.warning("a crash of the gateway would leave no word of where it was: %s", error)
+        return
     faulthandler.enable(_open[0], all_threads=False)
 
 

@@ -47,6 +47,13 @@ def test_a_crash_says_where_it_was_and_what_is_none_says_nothing(tmp_path: Path,
     assert not crash.in_a_model(tmp_path), "once"
 
 
+def test_a_folder_that_cannot_be_written_keeps_no_gateway_from_starting(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    crash.watch(tmp_path / "none")
+    assert "would leave no word of where it was" in caplog.text
+
+
 def test_a_version_that_crashed_the_gateway_is_rolled_back_at_the_next_start(tmp_path: Path) -> None:
     install(package(tmp_path / "new"), KEYS, tmp_path / "models")
     kept: dict[str, object] = {}
