@@ -67,7 +67,13 @@ def run(args: argparse.Namespace) -> int:
         folder, keys = Path(args.what[0]), [_key(path) for path in args.key]
         if args.do == "verify":
             return _show(args, checked(folder, keys), "is sound")
-        return _show(args, install(folder, keys, args.state / PACKAGES), "is installed")
+        package = install(folder, keys, args.state / PACKAGES)
+        if not (args.state / DATABASE).is_file():
+            print(
+                f"linli model: no gateway has run on {args.state} yet; see that `linli run --state` has the same",
+                file=sys.stderr,
+            )
+        return _show(args, package, "is installed")
     except (ModelError, ValueError, OSError) as error:
         return _say(str(error), CHECK_FAILED)
 

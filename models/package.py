@@ -157,7 +157,7 @@ def check_hash(path: Path, expected: str) -> None:
         raise ModelError(
             f"{path} cannot be read: {error}. The manifest lists it. Install the model's folder again."
         ) from error
-    if found != expected:
+    if found != expected.lower():  # some tools write capitals
         raise ModelError(
             f"{path} has SHA-256 {found[:12]}…. The manifest vouches for {expected[:12]}…. "
             "The file was changed or cut short: install the model's folder again."

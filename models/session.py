@@ -41,7 +41,7 @@ class Session:
         self._session = _open(path)
         inputs = self._session.get_inputs()
         if len(inputs) != 1 or list(inputs[0].shape[1:]) != [width] or inputs[0].type != "tensor(float)":
-            found = ", ".join(f"{i.name} {i.type} {i.shape}" for i in inputs)
+            found = ", ".join(f"{i.name} {i.type} {i.shape}" for i in inputs) or "nothing"
             raise ModelError(
                 f"{path} takes {found}. Expected one tensor(float) of shape (n, {width}). "
                 "Install the model that belongs to this version, or train it again."

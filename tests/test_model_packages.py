@@ -64,6 +64,12 @@ def test_a_good_package_is_installed_whole_beside_the_others(tmp_path: Path) -> 
     assert sorted(path.name for path in models.iterdir()) == ["water-leak"]
 
 
+def test_a_sum_in_capitals_is_the_same_sum(tmp_path: Path) -> None:
+    sums = hashlib.sha256(GOOD).hexdigest()
+    package(tmp_path / "new", change=lambda text: text.replace(sums, sums.upper()))
+    assert checked(tmp_path / "new", KEYS).version == "2.0.0"
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
@@ -118,6 +124,13 @@ def _loop() -> bytes:
 @pytest.mark.parametrize(
     ("model", "message"),
     [
+        (
+            onnx_made.made(
+                [onnx_made.node("Gemm", ["features", "w"], "score")],
+                [onnx_made.floats("w", (16, 1), [0.0] * 16), onnx_made.floats("features", (1, 16), [0.0] * 16)],
+            ),
+            "takes nothing. Expected one",
+        ),
         (b"no model", "model.onnx cannot be read .*Expected an ONNX model"),
         (GOOD[:-9], "model.onnx cannot be read .cut short"),
         (onnx_made.linear(opset=99), "needs opset 99 of ai.onnx. Expected ai.onnx 13 to 21"),
@@ -212,7 +225,9 @@ def test_the_command_installs_lists_and_says_why_not(tmp_path: Path, capsys: pyt
     state = ["--state", str(tmp_path)]
     key = ["--key", str(tmp_path / "city.pub")]
     assert cli.main(["model", "install", str(package(tmp_path / "new")), *key, *state]) == 0
-    assert "water-leak 2.0.0 is installed: signed by" in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert "water-leak 2.0.0 is installed: signed by" in said.out
+    assert f"no gateway has run on {tmp_path} yet; see that `linli run --state` has the same" in said.err
     assert cli.main(["model", "list", *state, "--json"]) == 0
     rows = {(row["name"], row["version"]): row for row in json.loads(capsys.readouterr().out)}
     sound = {"runs": "", "fault": "", "sensors": {}}
