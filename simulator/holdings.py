@@ -3,148 +3,21 @@
 Packs of both are read in the form in which they are published. A stored pack never changes, so each is opened once.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
-from zlib import crc32
+from typing import Any
 
-import msgspec
-
-from drivers.reading import Value
 from gateway.contract import STREAMS, Label, Topics, event_records
 from gateway.packs import open_records, reading_records
 from gateway.reader import Reader, Row
 from gateway.schema import pack_id
 from simulator.ledger import Ledger
 from simulator.night_devices import Src
+from simulator.night_packs import Name, Pack, opened, sources_in
 from simulator.spans import Spans
 
-Name = tuple[str, str, int]  # epoch, stream, n
-LOST = "linli.source.lost.v1"
 PACKS = f"SELECT {', '.join(Row._fields)} FROM packs"
-
-
-class Found(NamedTuple):
-    """A numbered fact as a pack tells it. wall_s: UTC by the pack's own label, None while the clock was unsure."""
-
-    src: Src
-    sensor: str
-    value: Value
-    boot: int
-    mono_s: float
-    wall_s: float | None
-
-
-class Pack(NamedTuple):
-    """facts in their order. lost: what a source gave up. gaps: (epoch, first, last). synced: (boot, mono, wall).
-
-    known: whether its label knew the time.
-    """
-
-    facts: list[Found]
-    lost: list[Src]
-    gaps: list[tuple[str, int, int]]
-    synced: list[tuple[int, float, float]]
-    boot: int
-    known: bool
-    crc: int
-
-
-class _Record(msgspec.Struct, gc=False):
-    n: str = ""
-    v: float | None = None
-    vb: bool | None = None
-    vs: str | None = None
-    t: float = 0.0
-    bt: float | None = None
-    src: str | None = None
-    type: str = ""
-    monoms: int | None = None
-    time: str | None = None
-    data: msgspec.Raw = msgspec.Raw(b"null")
-    gap: msgspec.Raw = msgspec.Raw(b"")
-
-
-class _Body(msgspec.Struct):
-    epoch: str
-    stream: str
-    n: int
-    boot: int
-    mono: float
-    clock: str
-    records: msgspec.Raw
-
-
-class _Value(msgspec.Struct):
-    value: Value | None = None
-
-
-class _Lost(msgspec.Struct):
-    first: int
-    last: int
-
-
-class _Gap(msgspec.Struct):
-    first: int | None = None
-    last: int | None = None
-    epoch: str | None = None
-
-
-class _Synced(msgspec.Struct):
-    boot: int
-    mono: float
-    wall: float
-
-
-_body = msgspec.json.Decoder(_Body).decode
-_records = msgspec.json.Decoder(list[_Record]).decode
-_value = msgspec.json.Decoder(_Value).decode
-_lost = msgspec.json.Decoder(_Lost).decode
-_gap = msgspec.json.Decoder(_Gap).decode
-_synced = msgspec.json.Decoder(_Synced).decode
-
-
-def opened(payload: bytes) -> tuple[Name, Pack]:
-    body = _body(payload)
-    return (body.epoch, body.stream, body.n), _opened(body, _records(body.records))
-
-
-def _opened(body: _Body, records: list[_Record]) -> Pack:
-    pack = Pack([], [], [], [], body.boot, body.clock != "unsure", crc32(body.records))
-    base_s = records[0].bt if records else None
-    for record in records:
-        if record.gap:
-            gap = _gap(record.gap)
-            if gap.first is not None and gap.last is not None:
-                pack.gaps.append((gap.epoch or body.epoch, gap.first, gap.last))
-        elif record.type == "linli.clock.synced.v1":
-            synced = _synced(record.data)
-            pack.synced.append((synced.boot, synced.mono, synced.wall))
-        elif record.src:
-            sources = _sources(record, record.src)
-            if record.type == LOST:
-                pack.lost.extend(sources)
-            else:
-                pack.facts.append(_fact(body, record, sources[0], base_s))
-    return pack
-
-
-def _sources(record: _Record, said: str) -> list[Src]:
-    source, boot, seq = said.split("/")
-    if record.type != LOST:
-        return [(source, int(boot), int(seq))]
-    lost = _lost(record.data)
-    return [(source, int(boot), n) for n in range(lost.first, lost.last + 1)]
-
-
-def _fact(body: _Body, record: _Record, src: Src, base_s: float | None) -> Found:
-    if record.type:
-        mono_s = (record.monoms or 0) / 1000
-        return Found(src, "", _value(record.data).value or "", body.boot, mono_s, None)
-    value: Value = record.vb if record.vb is not None else record.vs if record.vs is not None else record.v or 0.0
-    wall_s = base_s + record.t if base_s is not None else None
-    return Found(src, record.n, value, body.boot, body.mono + record.t, wall_s)
 
 
 @contextmanager
@@ -207,6 +80,36 @@ class Holdings:
         self._version = -1
         self._may_have_gone = False
         self._ledger_row = 0
+        self._durable: set[Src] = set()
+        self._at_risk: set[Src] = set()  # of it, what the ledger was not seen to have
+        self._whole: dict[tuple[str, str], int] = {}  # up to where all numbers are in the ledger, or given up
+
+    # -- what may be lost -------------------------------------------------------------------------------------------
+
+    def call_durable(self, sources: Iterable[Src]) -> None:
+        """The gateway did so."""
+        self._durable.update(sources)
+        self._at_risk.update(sources)
+
+    def ask_all_again(self) -> None:
+        """What the ledger has can only go with the whole ledger, so it is asked for once. But from now on all is."""
+        self._at_risk, self._whole = set(self._durable), {}
+
+    def lost(self) -> set[Src]:
+        """What was called durable and is nowhere."""
+        self._at_risk = self._at_risk.difference(self.ledger.facts)
+        return self.absent(self._at_risk)
+
+    def holes(self) -> Iterator[Name]:
+        """Numbers below a head that are nowhere, and that no gap names."""
+        none: set[int] = set()
+        for key, (head, _) in self.heads.items():
+            ledger, disk = self.ledger.numbers.get(key, none), self.disk.numbers.get(key, none)
+            named, whole = self.named.get(key, ()), self._whole.get(key, 0)
+            while whole < head and (whole + 1 in ledger or whole + 1 in named):
+                whole += 1
+            self._whole[key] = whole
+            yield from ((*key, n) for n in range(whole + 1, head + 1) if not (n in ledger or n in disk or n in named))
 
     def absent(self, sources: set[Src]) -> set[Src]:
         """Which of them are neither here nor there nor given up."""
@@ -318,7 +221,7 @@ class Holdings:
             inside = reading_records(body, told)
         else:
             inside = event_records(open_records(body), "", stream, "00000000", 1, told)
-        return [src for record in _records(b"[%b]" % inside) if record.src for src in _sources(record, record.src)]
+        return sources_in(b"[%b]" % inside)
 
     # -- from the beginning ---------------------------------------------------------------------------------------
 
@@ -362,3 +265,4 @@ class Holdings:
     def ledger_fell_back(self) -> None:
         self.ledger = Place()
         self._ledger_row = 0
+        self.ask_all_again()

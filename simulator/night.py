@@ -253,7 +253,9 @@ class Night:
 
     def _told(self, device: NightDevice) -> None:
         self.note("durable", device.name, device.boot, device.side.durable)
-        self._say(promises.of_device(self, device))
+        fresh = {(device.name, device.boot, n) for n in device.fresh}
+        self.holdings.call_durable(fresh)
+        self._say(promises.of_fresh(self, fresh))
 
     def _say(self, found: list[str]) -> None:
         self.problems += [f"at {self.loop.time():.3f} s: {text}" for text in found]

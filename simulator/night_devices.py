@@ -48,8 +48,7 @@ class NightDevice:
         self.boot = 0
         self.quiet = False
         self.given_up: set[Src] = set()  # nobody may count on them: gone with the device, or with a full ring
-        self.all_durable: set[Src] = set()  # what the gateway ever called durable
-        self.fresh = range(0)  # the numbers that it called so last
+        self.fresh = range(0)  # the numbers that the gateway called durable last
         self.side: Device
         self.reboot()
         cable.hears = self._hear
@@ -94,7 +93,6 @@ class NightDevice:
         if self.side.durable > self._durable:
             self.fresh = range(self._durable + 1, self.side.durable + 1)
             self._durable = self.side.durable
-            self.all_durable.update((self.name, self.boot, n) for n in self.fresh)
             self._told(self)
 
     @property

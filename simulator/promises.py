@@ -7,8 +7,8 @@
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from simulator.holdings import Found, Name
-from simulator.night_devices import NightDevice, Src
+from simulator.night_devices import Src
+from simulator.night_packs import Found, Name
 
 if TYPE_CHECKING:
     from simulator.night import Night
@@ -22,9 +22,9 @@ EXAMPLES_MAX = 5
 Promise = Callable[["Night"], Iterable[str]]
 
 
-def of_device(night: "Night", device: NightDevice) -> list[str]:
-    """P1, at the moment it is given: what this device was just told is durable is held."""
-    return list(_nowhere(night, {(device.name, device.boot, n) for n in device.fresh}))
+def of_fresh(night: "Night", sources: set[Src]) -> list[str]:
+    """P1, at the moment it is given: what a device was just told is durable is held."""
+    return list(_nowhere(night.holdings.absent(sources)))
 
 
 def always(night: "Night") -> list[str]:
@@ -32,6 +32,8 @@ def always(night: "Night") -> list[str]:
 
 
 def at_the_end(night: "Night") -> list[str]:
+    """Of all that there ever was; until now what was seen in the ledger was not asked for again."""
+    night.holdings.ask_all_again()
     return _asked(night, [*ALWAYS, *AT_THE_END])
 
 
@@ -42,8 +44,8 @@ def _asked(night: "Night", promises: list[Promise]) -> list[str]:
     return found
 
 
-def _nowhere(night: "Night", sources: set[Src]) -> Iterator[str]:
-    for src in sorted(night.holdings.absent(sources)):
+def _nowhere(absent: set[Src]) -> Iterator[str]:
+    for src in sorted(absent):
         yield f"{src} was called durable and is nowhere"
 
 
@@ -52,19 +54,13 @@ def _nowhere(night: "Night", sources: set[Src]) -> Iterator[str]:
 
 def what_was_called_durable_is_held(night: "Night") -> Iterator[str]:
     """P1: on the gateway's disk, in the city's ledger, or named in a gap record of either."""
-    for device in night.devices:
-        yield from _nowhere(night, device.all_durable)
+    yield from _nowhere(night.holdings.lost())
 
 
 def numbers_have_no_holes(night: "Night") -> Iterator[str]:
     """P2: every number of every stream up to its head is held somewhere or named in a gap."""
-    held = night.holdings
-    none: set[int] = set()
-    for key, (head, _) in held.heads.items():
-        left = set(range(1, head + 1)) - held.ledger.numbers.get(key, none) - held.disk.numbers.get(key, none)
-        for n in sorted(left):
-            if key not in held.named or n not in held.named[key]:
-                yield f"{(*key, n)} is nowhere, and no gap names it"
+    for name in night.holdings.holes():
+        yield f"{name} is nowhere, and no gap names it"
 
 
 def no_fact_is_held_twice(night: "Night") -> Iterator[str]:

@@ -60,6 +60,7 @@ class File:
         self.lasting = lasting  # its name is on the disk
         self.pending: deque[Change] = deque()
         self.pending_bytes = 0
+        self._in_doubt = False  # whether a sync of what is pending failed
         self.deleted_content: bytes | None = None
 
     def changed(self, change: Change) -> None:
@@ -69,9 +70,11 @@ class File:
             self.pending_bytes -= self.pending.popleft().bytes
 
     def synced(self) -> None:
-        if any(change.doubtful for change in self.pending):
-            for change in self.pending:
-                change.kept = change.kept or not change.doubtful
+        if self._in_doubt:
+            for change in reversed(self.pending):
+                if change.kept or change.doubtful:
+                    break  # what is before it was judged with it
+                change.kept = True
         else:
             self.pending.clear()
             self.pending_bytes = 0
@@ -79,6 +82,7 @@ class File:
     def sync_failed(self) -> None:
         for change in self.pending:
             change.doubtful = not change.kept
+            self._in_doubt = self._in_doubt or change.doubtful
 
     def after_cut(self, content: bytearray, dice: random.Random) -> bytearray:
         for change in reversed(self.pending):

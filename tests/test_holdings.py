@@ -101,6 +101,54 @@ def test_what_was_seen_commit_by_commit_is_what_there_is(scene: Scene) -> None:
     assert holdings.twice == holdings.changed == []
 
 
+# -- asked for bit by bit --------------------------------------------------------------------------------------------
+
+
+def lose(scene: Scene) -> None:
+    """As a bug would: a pack goes, and no gap says so."""
+    ids = [row[0] for row in scene.store._db.execute("SELECT id FROM packs WHERE notice = 0")]
+    if ids:
+        scene.store._db.execute("DELETE FROM packs WHERE id = ?", (scene.dice.choice(ids),))
+        scene.holdings.read_disk(everything=True)
+
+
+def fall_back(scene: Scene, folder: Path) -> None:
+    """The city is restored from a backup, which has only some of it."""
+    held = scene.ledger.rows("SELECT stream, body FROM packs ORDER BY rowid").fetchall()
+    scene.ledger.close()
+    scene.ledger = Ledger(folder / f"city-{scene.dice.getrandbits(40)}.db")
+    scene.holdings.ledger_fell_back()
+    for stream, body in held[: len(held) * 2 // 3]:
+        scene.ledger.take(TOPICS.up(stream), body, 0.0)
+    scene.ledger.commit()
+    scene.holdings.read_ledger(scene.ledger)
+
+
+def all_holes(held: Holdings) -> list[tuple[str, str, int]]:
+    names = [(*key, n) for key, (head, _) in held.heads.items() for n in range(1, head + 1)]
+    there = held.disk.packs.keys() | held.ledger.packs.keys()
+    return [name for name in names if name not in there and name[2] not in held.named.get(name[:2], ())]
+
+
+@pytest.mark.parametrize("scene", range(5), indirect=True)
+def test_what_is_asked_bit_by_bit_is_what_asking_for_all_gives(scene: Scene, tmp_path: Path) -> None:
+    held, durable = scene.holdings, set()
+    lost, holes = set(), set()
+    deeds = (scene.commit, scene.send, scene.restart, lambda: lose(scene), lambda: fall_back(scene, tmp_path))
+    for _ in range(80):
+        scene.dice.choices(deeds, (10, 5, 1, 2, 1))[0]()
+        durable |= held.disk.facts.keys() | held.journal
+        held.call_durable(held.disk.facts.keys() | held.journal)
+        assert held.lost() == held.absent(durable)
+        assert list(held.holes()) == all_holes(held)
+        lost, holes = lost | held.lost(), holes | set(held.holes())
+    assert lost, "nothing was lost, so it was not tried"
+    assert holes
+
+
+# -- what is overlooked ----------------------------------------------------------------------------------------------
+
+
 def overlook(scene: Scene, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scene.holdings, name, lambda *_: iter(()))
 
