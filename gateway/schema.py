@@ -161,6 +161,14 @@ def ensure(path: Path, vfs: str = "") -> None:
         _checked_version(path, vfs)
 
 
+def inode_of(path: Path) -> int | None:
+    """None when there is no such file."""
+    try:
+        return path.stat().st_ino
+    except FileNotFoundError:
+        return None
+
+
 def open_to_write(path: Path, vfs: str = "") -> sqlite3.Connection:
     """The one connection that writes."""
     path.chmod(0o600)

@@ -21,7 +21,7 @@ from gateway.notify import still_starting
 from gateway.numbers import Numbers
 from gateway.pending import Confirm, Draft, Stamp, Work
 from gateway.salvage import AHEAD, Aside, Salvaged, copy_out, fell_back, salvage
-from gateway.schema import PAGE_BYTES, WAITING, broken, ensure, is_corrupt, is_whole, open_to_write, pack_id
+from gateway.schema import PAGE_BYTES, WAITING, broken, ensure, inode_of, is_corrupt, is_whole, open_to_write, pack_id
 
 log = logging.getLogger(__name__)
 
@@ -129,7 +129,7 @@ class Store:
         self._numbers = Numbers(self._db)
         self.history = History(self._db, *self._history_h)
         self._budget = Budget(self._db, self._pages_max, self.history)
-        self._inode = self.path.stat().st_ino
+        self._inode = inode_of(self.path)
         self._aside.lay_ballast()
 
     def whole(self) -> bool:
@@ -138,7 +138,7 @@ class Store:
 
     def _follow_file(self) -> None:
         """Somebody deleted or replaced it: all of it can still be read here, and numbers go on."""
-        if self.path.exists() and self.path.stat().st_ino == self._inode:
+        if inode_of(self.path) == self._inode:
             return
         before = self._db  # stays open, and so whole, until the new one is
         copy_out(before, self.path)
