@@ -49,12 +49,17 @@ def summary(file: SiteFile) -> str:
         "device": len(file.device),
         "pulse meter": len(file.pulse),
         "sensor": len(file.sensor),
+        "machine": len(file.machine),
         "output": len(file.output),
         "alarm": len(file.alarm),
         "reaction": len(file.reaction),
         "queue": len(file.queue),
     }
-    many = [_count(number, name) for name, number in counts.items() if number or name not in ("device", "pulse meter")]
+    many = [
+        _count(number, name)
+        for name, number in counts.items()
+        if number or name not in ("device", "pulse meter", "machine")
+    ]
     plans = {name: sum(part.share for part in bus_plan(file, name)) for name in file.bus}
     talks = [f"; {name} talks {share:.2f} s in each second" for name, share in plans.items() if share]
     return f"OK, {file.site.gateway}, cfg {cfg(file)}: {', '.join(many)}{''.join(talks)}"

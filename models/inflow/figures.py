@@ -46,6 +46,7 @@ def all_figures() -> dict[str, Any]:
         },
         "building of all households": _known([building(meters)], "building", measure.YEAR_H),
         "fixtures": _known([hours for _, hours in _fixtures()], "fixture", measure.MONTH_H),
+        "flat of all fixtures": _known([_flat()], "building", measure.MONTH_H),
         "fixtures, floor of fewer days": {f"{days:g}": _sooner(days) for days in FEWER_DAYS},
         "fixtures by minutes, water-leak": _by_minutes(),
         "chosen": {"profile": profiles, "floor": floors, "by the rules": choose.chosen(profiles, floors)},
@@ -96,6 +97,14 @@ def _fixtures() -> list[tuple[str, Numbers]]:
     return list(measure.fixtures(data.data_dir("weusedto"), *FIXTURE_DAYS))
 
 
+def _flat() -> Numbers:
+    """Litres an hour of the fixtures together, NaN where less than half of the hour was measured."""
+    by_hour = flat.minutes(data.data_dir("weusedto"), *FIXTURE_DAYS).mean_m3_s.reshape(-1, 60)
+    known = np.isfinite(by_hour).sum(axis=1)
+    mean_m3_s = np.nansum(by_hour, axis=1) / np.maximum(known, 1)
+    return np.where(known >= 30, mean_m3_s / flat.LITRE * 3600, np.nan)
+
+
 def _by_minutes() -> dict[str, Any]:
     """The shipped minute model, above 0.9 for ten minutes, on each fixture alone, its training days included."""
     alarm = by_minute.Alarm(scores_of(HERE.parent / "water"))
@@ -130,7 +139,12 @@ def tables(figures: dict[str, Any]) -> str:
         "median (p90)",
     )
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
-    rows = [("households", "years"), ("building of all households", "years"), ("fixtures", "months")]
+    rows = [
+        ("households", "years"),
+        ("building of all households", "years"),
+        ("fixtures", "months"),
+        ("flat of all fixtures", "months"),
+    ]
     lines += [_line(name, span, figures[name]) for name, span in rows]
     sooner = figures["fixtures, floor of fewer days"]
     lines += [_line(f"fixtures, floor of {days} days", "months", of) for days, of in sooner.items()]
