@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from gateway.contract import Json
 from gateway.packs import open_records
-from gateway.reader import Reader
+from gateway.reader import Reader, Row
 from gateway.words import Words
 
 STREAM = "alarms"
@@ -33,14 +33,30 @@ def steps(reader: Reader, name: str | None = None) -> Iterator[Step]:
         n = 0
         while rows := reader.stored(epoch_no, STREAM, n, _BATCH):
             n = rows[-1].n
-            for row in rows:
-                for record in open_records(row.body):
-                    data, mono_s = record.get("data"), record.get("mono")
-                    if not isinstance(data, dict) or not isinstance(mono_s, float | int):
-                        continue
-                    if name in (None, data["alarm_id"]):
-                        wall_s = row.wall + mono_s - row.mono if row.wall else reader.wall_s(row.boot, mono_s)
-                        yield Step(row.boot, mono_s, wall_s, data)
+            yield from _steps_of(reader, rows, name)
+
+
+def latest(reader: Reader, count: int) -> list[Step]:
+    """The last so many steps, newest first, at the price of so many packs of an epoch."""
+    found: list[Step] = []
+    heads = {no: head for (no, stream), (head, _) in reader.streams().items() if stream == STREAM}
+    for epoch_no, head in sorted(heads.items(), reverse=True):
+        rows = reader.stored(epoch_no, STREAM, max(0, head - count), count)
+        found += list(_steps_of(reader, rows, None))[::-1]
+        if len(found) >= count:
+            break
+    return found[:count]
+
+
+def _steps_of(reader: Reader, rows: list[Row], name: str | None) -> Iterator[Step]:
+    for row in rows:
+        for record in open_records(row.body):
+            data, mono_s = record.get("data"), record.get("mono")
+            if not isinstance(data, dict) or not isinstance(mono_s, float | int):
+                continue
+            if name in (None, data["alarm_id"]):
+                wall_s = row.wall + mono_s - row.mono if row.wall else reader.wall_s(row.boot, mono_s)
+                yield Step(row.boot, mono_s, wall_s, data)
 
 
 def lines(path: Path, name: str | None, say: Words, *, as_json: bool) -> Iterator[str]:

@@ -215,6 +215,10 @@ class Life:
         kept = self.kept
         return not (kept.active or kept.unacknowledged or kept.shelf or kept.chatter)
 
+    @property
+    def _reset_ways(self) -> tuple[str, ...]:
+        return tuple(way for way in WAYS if way != "city") if self.rule.on_site else WAYS
+
     def on(self, cause: Json, mono_s: float, here: Here) -> list[Change]:
         kept = self.kept
         kept.active, kept.cause = True, cause
@@ -261,8 +265,7 @@ class Life:
 
     def reset(self, mono_s: float, here: Here, by: str) -> list[Change]:
         """On the spot, after the cause is gone. Raises Refused."""
-        ways = tuple(way for way in WAYS if way != "city") if self.rule.on_site else WAYS
-        self.rule.permit(RESET, by, ways)
+        self.rule.permit(RESET, by, self._reset_ways)
         if step(self.kept.state, RESET) is None:
             return []
         self.kept.unacknowledged = None
@@ -320,14 +323,28 @@ class Life:
         self.kept.chatter = None
         return [change]
 
-    def told(self, now_s: float, here: Here) -> Json:
-        """As a person at the box is told. since_s, shelved_left_s: None when nobody can say."""
+    def may(self, way: str) -> list[str]:
+        """What a person could do to it now from there, as the methods above decide."""
+        kept, rule = self.kept, self.rule
+        able = {
+            ACKNOWLEDGE: kept.unacknowledged is not None and kept.state != SHELVED and way in rule.ways,
+            RESET: step(kept.state, RESET) is not None and way in self._reset_ways,
+            SHELVE: kept.state != SHELVED and rule.shelve_s > 0 and way in rule.ways,
+            UNSHELVE: kept.shelf is not None and way in rule.ways,
+        }
+        return [deed for deed, can in able.items() if can]
+
+    def told(self, now_s: float, here: Here, way: str) -> Json:
+        """As a person at the box is told. since_s, shelved_left_s: None when nobody can say. may: what can be done from
+        that way, shelve_h: for how long at most.
+        """
         kept, rule = self.kept, self.rule
         since_s = here.since_s(kept.entered, now_s) if kept.entered else None
         told: Json = {
             "alarm": rule.name, "name": rule.title, "state": kept.state, "severity": rule.severity, "since_s": since_s,
             "active": kept.active, "order": kept.order, "first_out": kept.first_out, "group": rule.group,
             "chatter": kept.chatter, "escalation": kept.escalation, "acknowledged": kept.unacknowledged is None,
+            "cause": kept.cause, "may": self.may(way), "shelve_h": rule.shelve_s / 3600,
         }  # fmt: skip
         if kept.shelf:
             gone_s = here.since_s(kept.shelf.since, now_s)

@@ -385,10 +385,10 @@ class Alarms:
         """{name: state} of all that are not normal."""
         return {name: alarm.life.kept.state for name, alarm in self._alarms.items() if alarm.life.kept.state != NORMAL}
 
-    def told(self, now_s: float) -> list[Json]:
-        """Each that is not normal, for a person: first what came first."""
+    def told(self, now_s: float, way: str = "desk") -> list[Json]:
+        """Each that is not normal, for a person who acts from there: first what came first."""
         lives = [alarm.life for alarm in self._alarms.values() if alarm.life.kept.state != NORMAL]
-        return [life.told(now_s, self.here) for life in sorted(lives, key=lambda life: life.kept.order)]
+        return [life.told(now_s, self.here, way) for life in sorted(lives, key=lambda life: life.kept.order)]
 
     def stands(self, name: str) -> bool:
         return self._alarms[name].life.kept.state in STANDING

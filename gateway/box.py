@@ -328,13 +328,17 @@ class Box:
         stuck = storage.busy_since_s is None and now_s - storage.alive_s > STALLED_S
         return not stuck and now_s - uplink.alive_s <= STALLED_S
 
+    def troubles(self) -> list[str]:
+        """What is wrong with the disk, the way to the city and the lines, each a sentence."""
+        uplink = self._parts.uplink.state
+        return [t for t in (self._disk_trouble, uplink.trouble, *(p.trouble for p in self._ports.values())) if t]
+
     def health(self) -> Json:
         parts = self._parts
         uplink = parts.uplink.state
-        troubles = [t for t in (self._disk_trouble, uplink.trouble, *(p.trouble for p in self._ports.values())) if t]
         slowest_ms, self._slowest_tick_s = round(self._slowest_tick_s * 1000, 1), 0.0
         return {
-            "value": "trouble" if troubles else "well", "troubles": troubles, "heads": self.heads,
+            "value": "trouble" if (troubles := self.troubles()) else "well", "troubles": troubles, "heads": self.heads,
             "uptime_s": round(self._mono_s() - self._started_s), **parts.storage.figures,
             "commits": parts.store.commits,
             "tick_ms_max": slowest_ms, "waiting": self._under_way + self._pending.records,

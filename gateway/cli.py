@@ -32,6 +32,10 @@ COMMANDS = {
     "facility": Command(
         "gateway.facility", "the log of doors, lifts, ramps and cords: cases, repairs, tests, as proof"
     ),
+    "page": Command(
+        "gateway.page_command", "the page in the centre: queues for the hall, alarms and deeds for the staff"
+    ),
+    "page pin": Command("gateway.page_pin", "set the PIN of the staff's page"),
     "output": Command("gateway.output", "hold an output by hand for a while, and let go of it"),
     "mode": Command("gateway.mode", "test or maintenance: alarms are marked, some reactions wait; ends by itself"),
     "model": Command(

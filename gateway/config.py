@@ -1,12 +1,12 @@
 """The site file: what this centre is and has. `load` gives the settings, checked, or every mistake at once.
 
 site_types.py    what a value may be
-site_tables.py, site_hall.py, site_machines.py, site_outputs.py   the tables, their keys and defaults
+site_tables.py, site_hall.py, site_machines.py, site_outputs.py, site_page.py   the tables, their keys and defaults
 conditions.py    the sentences of alarms and reactions
 site_lines.py    where each key stands in the text
 site_reader.py   text to tables, collecting mistakes
-site_rules.py, site_devices.py, site_kiosks.py, alarm_rules.py, output_rules.py, facility_rules.py, machine_rules.py
-                 what must fit between the tables
+site_rules.py, site_devices.py, site_kiosks.py, alarm_rules.py, output_rules.py, facility_rules.py, machine_rules.py,
+                 page_rules.py   what must fit between the tables
 site_writer.py   the effective settings as text, and their hash
 """
 
@@ -18,12 +18,22 @@ from pathlib import Path
 import msgspec
 
 from drivers.reading import DriverError
-from gateway import alarm_rules, facility_rules, machine_rules, output_rules, site_devices, site_kiosks, site_rules
+from gateway import (
+    alarm_rules,
+    facility_rules,
+    machine_rules,
+    output_rules,
+    page_rules,
+    site_devices,
+    site_kiosks,
+    site_rules,
+)
 from gateway.conditions import Condition, ConditionError
 from gateway.site_hall import Facility, Queue, Service, Window
 from gateway.site_lines import Lines
 from gateway.site_machines import Machine
 from gateway.site_outputs import Output, TestMode
+from gateway.site_page import Page
 from gateway.site_reader import Mistake, Problem, Reader, quoted
 from gateway.site_tables import (
     BUTTON_ON_S,
@@ -54,6 +64,7 @@ __all__ = [
     "Machine",
     "Model",
     "Output",
+    "Page",
     "Problem",
     "Pulse",
     "Queue",
@@ -94,6 +105,7 @@ _RULES: tuple[Callable[[SiteFile], Iterator[Mistake]], ...] = (
     output_rules.test_rules,
     facility_rules.facility_rules,
     machine_rules.machine_rules,
+    page_rules.page_rules,
 )
 
 
@@ -150,6 +162,7 @@ class Site(msgspec.Struct, frozen=True):
     uplink: Uplink
     store: Store
     test: TestMode
+    page: Page | None
     tls: Tls | None
     queues: dict[str, Queue]
     services: dict[str, Service]
@@ -327,6 +340,7 @@ def _site(file: SiteFile, path: Path) -> Site:
         uplink=file.uplink,
         store=file.store,
         test=file.test,
+        page=file.page,
         tls=file.tls,
         queues=file.queue,
         services=file.service,

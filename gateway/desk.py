@@ -14,7 +14,8 @@ from gateway.forecast import WAITS
 _POLL_S = 0.05
 _WAIT_MAX_S = 120.0
 WORDS_MAX = 200
-WAY = "desk"
+WAYS = ("desk", "page")
+"""Who asks through this socket: a command at the box, which says nothing, or the page (`"way": "page"`)."""
 
 
 class Desk:
@@ -31,7 +32,7 @@ class Desk:
             "status": self._status, "probe": self._probe, "seen": self._seen,
             "acknowledge": self._acknowledge, "reset": self._reset, "shelve": self._shelve, "unshelve": self._unshelve,
             "alarms": self._alarms, "facility": self._facility, "output": self._output, "mode": self._mode,
-            "model": self._model,
+            "model": self._model, "look": self._look,
         }  # fmt: skip
 
     async def _status(self, _request: Json) -> Json:
@@ -42,6 +43,14 @@ class Desk:
         return {
             "gateway": self._site.gateway, "cfg": self._site.cfg, "lang": self._site.lang, "epoch": self._box.epoch,
             "clock": label.clock, "err_s": label.err_s, "trouble": trouble, **self._box.health(), **self._box.state(),
+        }  # fmt: skip
+
+    async def _look(self, request: Json) -> Json:
+        """All that the page shows, of one moment. Unlike `status` it takes nothing away from the next health record."""
+        box, uplink = self._box, self._box._parts.uplink.state
+        return box.state() | {
+            "gateway": self._site.gateway, "cfg": self._site.cfg, "told": box.pipeline.told(_way(request)),
+            "facilities": box.facility("list", "", "", ""), "connected": uplink.connected, "troubles": box.troubles(),
         }  # fmt: skip
 
     async def _probe(self, request: Json) -> Json:
@@ -81,10 +90,10 @@ class Desk:
         return found
 
     async def _acknowledge(self, request: Json) -> Json:
-        return self._alarm(self._hand.acknowledge(str(request.get("alarm")), WAY))
+        return self._alarm(self._hand.acknowledge(str(request.get("alarm")), _way(request)))
 
     async def _reset(self, request: Json) -> Json:
-        return self._alarm(self._hand.reset(str(request.get("alarm")), WAY))
+        return self._alarm(self._hand.reset(str(request.get("alarm")), _way(request)))
 
     async def _facility(self, request: Json) -> Json:
         """{"facilities": where each stands, "lang"} after the deed, one of DEEDS. Raises ValueError."""
@@ -100,10 +109,10 @@ class Desk:
         return {"facilities": self._box.facility(deed, name, by, note), "lang": self._site.lang}
 
     async def _shelve(self, request: Json) -> Json:
-        return self._alarm(self._hand.shelve(str(request.get("alarm")), _number(request, "hours"), WAY))
+        return self._alarm(self._hand.shelve(str(request.get("alarm")), _number(request, "hours"), _way(request)))
 
     async def _unshelve(self, request: Json) -> Json:
-        return self._alarm(self._hand.unshelve(str(request.get("alarm")), WAY))
+        return self._alarm(self._hand.unshelve(str(request.get("alarm")), _way(request)))
 
     async def _alarms(self, _request: Json) -> Json:
         """What a person is told of each that is not normal (alarm_life.py, `told`), and of a flood."""
@@ -117,7 +126,7 @@ class Desk:
         """Hold an output: {"output", "action", "minutes", "by"} -> {"outputs", "hands"}. Raises ValueError."""
         name, action, by = (str(request.get(key, "")) for key in ("output", "action", "by"))
         deeds = self._box.pipeline.deeds
-        self._hand.output(name, action, _number(request, "minutes"), by or WAY)
+        self._hand.output(name, action, _number(request, "minutes"), by or _way(request))
         self._box.hurry()
         return {"outputs": deeds.outputs(), "hands": deeds.hands()}
 
@@ -125,7 +134,7 @@ class Desk:
         """{"mode", "place", "minutes", "by"}, as ByHand.mode says. Raises ValueError."""
         mode, place, by = (str(request.get(key, "")) for key in ("mode", "place", "by"))
         minutes = 0.0 if mode == "end" else _number(request, "minutes")
-        found = self._hand.mode(mode, place, minutes, by or WAY)
+        found = self._hand.mode(mode, place, minutes, by or _way(request))
         self._box.hurry()
         return found
 
@@ -155,6 +164,14 @@ class Desk:
         while not true() and self._mono_s() < until_s:
             await asyncio.sleep(_POLL_S)
         return true()
+
+
+def _way(request: Json) -> str:
+    """Raises ValueError."""
+    way = request.get("way", WAYS[0])
+    if way not in WAYS:
+        raise ValueError(f"found way {str(way)[:40]!r}, expected one of {', '.join(WAYS)}")
+    return str(way)
 
 
 def _number(request: Json, key: str) -> float:

@@ -6,7 +6,7 @@ import html
 from collections.abc import Iterable, Sequence
 
 HTML_LANG = {"zh-CN": "zh-Hans", "en": "en"}
-_VOID = ("meta", "br")
+_VOID = ("meta", "br", "input", "link")
 
 STYLE = """
 :root { color-scheme: light; --ink: #1b1f24; --soft: #4d5662; --line: #c6ccd4; --bad: #9c1f1f; --good: #1d6a37; }

@@ -284,9 +284,14 @@ class Pipeline:
         """What is said of a flood of alarms; None while there is none."""
         return self._alarms.flooding()
 
-    def told(self) -> list[Json]:
-        """Each alarm that is not normal, as its newest record says, in the order of their coming; for a person."""
-        return self._alarms.told(self._mono_s())
+    def told(self, way: str = "desk") -> list[Json]:
+        """Each alarm that is not normal, as its newest record says, in the order of their coming; for a person.
+
+        way: from where that person acts, which decides what may be done.
+        """
+        marks, kept = self.deeds.modes.marks, self._alarms.kept
+        told = self._alarms.told(self._mono_s(), way)
+        return [row | {"marks": marks(name := str(row["alarm"]), kept(name).occurrence)} for row in told]
 
     def models(self, deed: str, name: str, version: str, after_days: float, by: str) -> list[Json]:
         """What a person wants of a model's versions: see Detectors.ask(). Raises ValueError."""

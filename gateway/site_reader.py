@@ -22,7 +22,7 @@ UNREAD: Any = msgspec.UNSET
 T = TypeVar("T", bound=Table)
 
 FOUND_MAX = 60
-_SECRETS = frozenset({"password", "passwd", "token", "secret", "psk"})
+_SECRETS = frozenset({"password", "passwd", "token", "secret", "psk", "pin"})
 _SENTENCES: dict[type, tuple[Callable[[str], Any], str, str]] = {
     Condition: (parse, "a condition", '"basement/rope is wet"'),
     When: (parse_when, "an alarm and a time", '"alarm.leak active 30 s"'),

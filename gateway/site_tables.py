@@ -15,6 +15,7 @@ from gateway.conditions import Condition
 from gateway.site_hall import Facility, Queue, Service, Window
 from gateway.site_machines import Machine
 from gateway.site_outputs import Output, ReactionTable, TestMode
+from gateway.site_page import Page
 from gateway.site_types import (
     KEY,
     Address,
@@ -354,7 +355,7 @@ class Tls(Table, frozen=True):
 class SiteFile(Table, frozen=True):
     """The whole file, table by table."""
 
-    NOT_YET = frozenset({"extends", "profile", "page", "detector"})
+    NOT_YET = frozenset({"extends", "profile", "detector"})
     schema: Annotated[Literal[1], Meta(extra={"example": "1"})]
     site: Place
     uplink: Uplink
@@ -373,4 +374,5 @@ class SiteFile(Table, frozen=True):
     facility: dict[Name, Facility] = {}
     store: Store = Store()
     test: TestMode = TestMode()
+    page: Page | None = None
     tls: Tls | None = None

@@ -264,6 +264,27 @@ FileRef = Annotated[
         extra={"example": '"file:/var/lib/linli/ca.pem"', "secret": True},
     ),
 ]
+Listen = Annotated[
+    str,
+    Meta(
+        pattern=r"\A([A-Za-z][A-Za-z0-9._-]{0,14}|[0-9]{1,3}(\.[0-9]{1,3}){3}|[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*)\Z",
+        description="an address of this machine, or the name of a network interface",
+        extra={"example": '"eth0"'},
+    ),
+]
+HostName = Annotated[
+    str,
+    Meta(
+        pattern=r"\A[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?\Z",
+        description="a name of a-z, 0-9, - and .",
+        extra={"example": '"linli.example"'},
+    ),
+]
+ListenPort = Annotated[
+    int, Meta(ge=1024, le=65535, description="a whole number, 1024 to 65535", extra={"example": "8080"})
+]
+Metres = Annotated[float, Meta(ge=0.5, le=30, description="metres, 0.5 to 30", extra={"example": "5"})]
+Millimetres = Annotated[float, Meta(ge=50, le=5000, description="millimetres, 50 to 5000", extra={"example": "620"})]
 CommandClass = Annotated[str, Meta(extra={"choices": ("read", "operate")})]
 Topic = Annotated[
     str,

@@ -14,6 +14,7 @@ _LPM_PER_M3S = 60_000
 
 _FILE = Path(__file__).with_name("words.json")
 REPORT_WORDS = Path(__file__).with_name("report_words.json")  # of the facility log and the reports
+PAGE_WORDS = Path(__file__).with_name("page_words.json")  # of the page in the centre
 
 
 class Words:

@@ -40,6 +40,8 @@ DOORS = {
     "sqlite_utils": {"gateway/schema.py"},
     "rich": {"simulator/view.py"},
     "iotcore": {"simulator/broker.py"},
+    "starlette": {"gateway/web.py"},
+    "uvicorn": {"gateway/web.py"},
     "mfusepy": {"simulator/fuse_door.py"},
     "pygal": {"simulator/bench_plot.py"},
 }
@@ -47,7 +49,8 @@ DOORS = {
 # Inside `gateway` a file imports only files that stand below it. A new file takes the lowest place it can live in.
 GATEWAY_ORDER = (
     # the program
-    "__main__", "cli", "doctor", "doctor_closed", "doctor_checks", "doctor_modbus", "doctor_finding",
+    "__main__", "cli", "page_command", "page_desk", "page_hall", "page_staff", "page_journal", "page_frame", "page_pin",
+    "web", "doctor", "doctor_closed", "doctor_checks", "doctor_modbus", "doctor_finding",
     "alarm", "model", "model_list", "model_collect", "alarm_journal",
     "facility", "facility_page", "report", "report_page", "report_parts", "plot", "page",
     "output", "mode", "at_box", "check", "db", "outbox", "run", "diskless", "build",
@@ -68,10 +71,10 @@ GATEWAY_ORDER = (
     "salvage", "budget", "numbers", "history", "lookback", "journal", "kept", "pending", "minutes", "samples", "packs",
     "planes", "wal", "schema",
     # the site file
-    "config", "site_writer", "facility_rules", "machine_rules", "alarm_rules", "output_rules",
+    "config", "site_writer", "page_rules", "facility_rules", "machine_rules", "alarm_rules", "output_rules",
     "site_kiosks", "site_rules", "site_devices", "site_reader", "site_tables",
-    "site_hall", "site_machines", "site_outputs", "site_types", "site_lines", "conditions", "reporting",
-    "recurring", "opening",
+    "site_hall", "site_machines", "site_outputs", "site_page", "site_types", "site_lines", "conditions",
+    "reporting", "recurring", "opening",
     # words for all
     "clock", "contract_schema", "contract_catalogue", "contract_deeds", "contract_types", "contract_hall",
     "contract_commands", "contract", "signing", "notify", "words", "paths", "home", "crash",

@@ -9,12 +9,12 @@ import msgspec
 import pytest
 
 from drivers.kinds import KINDS
-from gateway import site_hall, site_machines, site_tables
+from gateway import site_hall, site_machines, site_page, site_tables
 from gateway.config import problems
 from gateway.site_tables import SiteFile
 from gateway.site_types import KEY, Table
 
-FILES = {"site_tables": site_tables, "site_hall": site_hall, "site_machines": site_machines}
+FILES = {"site_tables": site_tables, "site_hall": site_hall, "site_machines": site_machines, "site_page": site_page}
 MANUAL = Path(__file__).parent.parent / "docs/site-file.md"
 
 
@@ -23,7 +23,7 @@ def tables(name: str = "", kind: type[Table] = SiteFile) -> Iterator[tuple[str, 
     if name:
         yield name, kind
     for field in msgspec.structs.fields(kind):
-        for module, inner in re.findall(r"gateway\.(site_(?:tables|hall|machines))\.(\w+)", str(field.type)):
+        for module, inner in re.findall(r"gateway\.(site_(?:tables|hall|machines|page))\.(\w+)", str(field.type)):
             yield from tables(f"{name}.{field.encode_name}".lstrip("."), getattr(FILES[module], inner))
 
 
@@ -51,7 +51,8 @@ def test_the_manual_has_every_key_with_its_default(name, kind):
         elif shown.startswith("`"):
             assert tomllib.loads(f"v = {shown.strip('`')}")["v"] == field.default, field.encode_name
         else:  # "none", "by point": nothing stands there when it is left out
-            left_out = ("", None, site_tables.NOT_GIVEN, site_hall.BY_LETTER_AND_DAY, site_tables.Chatter())
+            nested = site_tables.NOT_GIVEN, site_hall.BY_LETTER_AND_DAY, site_tables.Chatter(), site_page.PageRoles()
+            left_out = ("", None, *nested)
             assert field.default in left_out or field.default_factory in (list, dict), shown
 
 

@@ -9,7 +9,7 @@ import pytest
 from gateway.words import Words
 from tests.doctor_place import ROOT
 
-FILES = ("words.json", "report_words.json")
+FILES = ("words.json", "report_words.json", "page_words.json")
 TEXTS: dict[str, list[str]] = {
     key: text for name in FILES for key, text in json.loads((ROOT / "gateway" / name).read_text())["texts"].items()
 }
@@ -64,6 +64,17 @@ SENTENCES = {
         "found place <'attic'>, which no alarm looks at; expected the start of a sensor's id",
         "found a test of <'attic'>, expected the whole centre; maintenance knows places",
         "found <32> modes that are on, expected fewer; end one of them",
+    ],
+    "gateway/facilities.py": [
+        "found facility <'lift-2'>, expected one of <lift-1>",
+        "found case <3> of <lift-1> open, expected none; acknowledge or repair that one",
+        "found no open case of <lift-1>, expected one; open it first",
+        "found case <3> of <lift-1> acknowledged, expected one that is not; repair it",
+        "found <lift-1> still out of order by <lift/ok>, expected its sensors to say that it serves; see the <…>",
+    ],
+    "gateway/desk.py": [
+        "found <''> as who did it, expected a name of 1 to <200> characters",
+        "found a note or name of several lines or too long, expected <200> characters at most",
     ],
     "gateway/by_hand.py": ["found alarm <'leek'>, expected one of <leak, cord>"],
     "gateway/alarm_life.py": [
