@@ -17,6 +17,7 @@ from provisioning.steps import (
     Enabled,
     File,
     Folder,
+    Gone,
     InstallError,
     Machine,
     Private,
@@ -26,7 +27,7 @@ from provisioning.steps import (
     take_away,
 )
 
-UNIT = "linli.service"
+UNIT, PAGE_UNIT = "linli.service", "linli-page.service"
 STATE, ETC = "/var/lib/linli", "/etc/linli"
 SITE = f"{ETC}/site.toml"
 USERS, RULES = "/etc/sysusers.d/linli.conf", "/etc/udev/rules.d/70-linli.rules"
@@ -65,8 +66,21 @@ def plan(machine: Machine, site: Site, program: Step) -> list[Step]:
         Symlink(COMMAND, f"{HOME}/bin/linli"),
         File(f"/etc/systemd/system/{UNIT}", (_HERE / UNIT).read_bytes()),
         Enabled(UNIT),
-        *([Told()] if machine.live else []),
+        *_page(machine, site),
+        *([Told((UNIT, PAGE_UNIT) if site.page else (UNIT,))] if machine.live else []),
     ]
+
+
+def _page(machine: Machine, site: Site) -> Iterator[Step]:
+    """The page is a service of its own, and goes again when the site file no longer has one."""
+    unit = f"/etc/systemd/system/{PAGE_UNIT}"
+    if site.page:
+        yield File(unit, (_HERE / PAGE_UNIT).read_bytes())
+        yield Enabled(PAGE_UNIT)
+    elif machine.at(unit).exists():
+        yield from ([Stopped(PAGE_UNIT)] if machine.live else [])
+        yield Gone(Enabled(PAGE_UNIT).path)
+        yield Gone(unit)
 
 
 def _no_other_centre(machine: Machine, site: Site) -> None:
@@ -91,14 +105,8 @@ def installed_id(machine: Machine) -> str:
 
 
 def _credentials(site: Site) -> Iterator[Step]:
-    """Files that `tls` names: those beside the site file are copied, those in the state folder only made private."""
-    if site.tls is None:
-        return
-    for reference, mode, owner in (
-        (site.tls.ca, 0o640, "root"), (site.tls.cert, 0o640, "root"), (site.tls.key, 0o600, USER)
-    ):  # fmt: skip
-        if reference is None:
-            continue
+    """Files that the site file names: those beside it are copied, those in the state folder only made private."""
+    for reference, mode, owner in _files(site):
         name = reference.removeprefix("file:")
         if name.startswith("/"):
             if name.startswith(f"{STATE}/"):  # elsewhere it is not ours: the system's certificates, say
@@ -107,9 +115,19 @@ def _credentials(site: Site) -> Iterator[Step]:
             yield File(f"{ETC}/{name}", site.file(reference).read_bytes(), mode, owner, USER)
 
 
+def _files(site: Site) -> Iterator[tuple[str, int, str]]:
+    """(reference, mode, owner) of each; a key is the service's alone."""
+    if site.tls:
+        yield site.tls.ca, 0o640, "root"
+    for each in (site.tls, site.page):
+        if each and each.cert and each.key:
+            yield each.cert, 0o640, "root"
+            yield each.key, 0o600, USER
+
+
 def missing(machine: Machine, site: Site) -> list[str]:
-    """Files that `tls` names and that will not be there when the service starts."""
-    names = [] if site.tls is None else [each for each in (site.tls.ca, site.tls.cert, site.tls.key) if each]
+    """Files that `tls` and `page` name and that will not be there when the services start."""
+    names = [reference for reference, _, _ in _files(site)]
     paths = {name: name.removeprefix("file:") for name in names}
     return [
         path if path.startswith("/") else f"{ETC}/{path}"
@@ -133,21 +151,40 @@ def _rule(bus: Bus) -> str:
     return ""
 
 
+class Stopped(NamedTuple):
+    """A service that is not wanted any more runs no longer."""
+
+    unit: str
+
+    @property
+    def path(self) -> str:
+        return f"systemctl: {self.unit}"
+
+    def state(self, machine: Machine) -> str:
+        return CHANGED if machine.at(f"/etc/systemd/system/{self.unit}").exists() else SAME
+
+    def do(self, machine: Machine) -> None:
+        machine.run(["systemctl", "disable", "--now", self.unit])
+
+
 class Told(NamedTuple):
-    """This machine's systemd and udev know of every change, and the service runs with it.
+    """This machine's systemd and udev know of every change, and the services run with it.
 
     What is still to be told stands in UNTOLD, so that an installation that was cut short is ended by the next one.
     """
 
+    units: tuple[str, ...]
+
     @property
     def path(self) -> str:
-        return f"systemctl: {UNIT}"
+        return f"systemctl: {' '.join(self.units)}"
 
     def state(self, machine: Machine) -> str:
         if machine.at(UNTOLD).exists():
             return CHANGED
         try:
-            machine.run(["systemctl", "is-active", "--quiet", UNIT])
+            for unit in self.units:
+                machine.run(["systemctl", "is-active", "--quiet", unit])
         except InstallError:
             return NEW
         return SAME
@@ -161,7 +198,8 @@ class Told(NamedTuple):
             machine.run(["udevadm", "trigger", "--subsystem-match=tty", "--subsystem-match=gpio"])
         if JOURNAL in changed:
             machine.run(["systemctl", "restart", "systemd-journald"])
-        machine.run(["systemctl", "restart", UNIT])
+        for unit in self.units:
+            machine.run(["systemctl", "restart", unit])
         note.unlink(missing_ok=True)
 
 
@@ -185,11 +223,12 @@ def _note(machine: Machine, path: str) -> None:
 
 def remove(machine: Machine, purge: bool, dry: bool) -> Iterator[str]:
     """Each path that was taken away. The user stays: files elsewhere may be its own."""
-    if machine.live and not dry and machine.at(f"/etc/systemd/system/{UNIT}").exists():
-        machine.run(["systemctl", "disable", "--now", UNIT])
+    for unit in (PAGE_UNIT, UNIT):
+        if machine.live and not dry and machine.at(f"/etc/systemd/system/{unit}").exists():
+            machine.run(["systemctl", "disable", "--now", unit])
+    units = [path for unit in (PAGE_UNIT, UNIT) for path in (Enabled(unit).path, f"/etc/systemd/system/{unit}")]
     paths = [
-        Enabled(UNIT).path, f"/etc/systemd/system/{UNIT}", COMMAND, HOME, f"{HOME}-new", f"{HOME}-old",
-        JOURNAL, RULES, USERS, UNTOLD,
+        *units, COMMAND, HOME, f"{HOME}-new", f"{HOME}-old", JOURNAL, RULES, USERS, UNTOLD,
         *((ETC, STATE) if purge else ()),
     ]  # fmt: skip
     there = [path for path in paths if machine.at(path).is_symlink() or machine.at(path).exists()]

@@ -169,6 +169,19 @@ class Symlink(NamedTuple):
         new.replace(here)
 
 
+class Gone(NamedTuple):
+    """A file or link of an earlier installation that is not wanted any more."""
+
+    path: str
+
+    def state(self, machine: Machine) -> str:
+        here = machine.at(self.path)
+        return CHANGED if here.is_symlink() or here.exists() else SAME
+
+    def do(self, machine: Machine) -> None:
+        take_away(machine, self.path)
+
+
 class User(NamedTuple):
     """The service's user and its groups, as `file`, for systemd-sysusers, says."""
 

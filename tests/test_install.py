@@ -15,7 +15,7 @@ import pytest
 
 from gateway import cli
 from gateway.config import load
-from provisioning.install import RULES, UNIT, install, plan, remove, rules
+from provisioning.install import PAGE_UNIT, RULES, UNIT, install, plan, remove, rules
 from provisioning.program import Program, Source, python_of, source
 from provisioning.steps import Folder, InstallError, Machine
 
@@ -273,7 +273,7 @@ class Live:
 
     def _run(self, command) -> None:
         self.told.append(" ".join(command))
-        if command == ["systemctl", "restart", UNIT]:
+        if command[:2] == ["systemctl", "restart"] and command[2] in (UNIT, PAGE_UNIT):
             if self.hangs:
                 raise KeyboardInterrupt
             self.runs = True
@@ -312,6 +312,36 @@ def test_a_machine_that_runs_is_told_what_changed_and_only_then(box, site, small
     live.told.clear()
     assert RULES in list(remove(live.machine, purge=False, dry=False))
     assert live.told == ["systemctl disable --now linli.service", *ALL_ORDERS[:2]]
+
+
+def test_the_page_is_a_service_of_its_own_and_goes_when_the_site_file_has_none_any_more(box, site, small):
+    live = Live(box, small)
+    (site.parent / "page.pem").write_text("certificate")
+    (site.parent / "page.key").write_text("secret")
+    files = 'cert = "file:page.pem", key = "file:page.key"'
+    site.write_text(f"{SITE}page = {{ listen = ['eth0'], roles = {{ staff = 'pin' }}, {files} }}\n")
+    live.install(site)
+    assert live.orders == [*ALL_ORDERS, "systemctl restart linli-page.service"]
+    unit = box / "etc/systemd/system" / PAGE_UNIT
+    assert unit.read_bytes() == (ROOT / "provisioning" / PAGE_UNIT).read_bytes()
+    assert (unit.parent / "multi-user.target.wants" / PAGE_UNIT).is_symlink()
+    assert owned(box, "etc/linli/page.key") == ("0o600", "linli", "linli")
+    assert owned(box, "etc/linli/page.pem") == ("0o640", "root", "linli")
+    assert (live.install(site), live.orders) == ([], [])
+
+    site.write_text(SITE)
+    done = live.install(site)
+    assert f"systemctl: {PAGE_UNIT}" in done and not unit.exists()
+    assert live.orders[0] == "systemctl disable --now linli-page.service"
+    assert live.orders[-1] == "systemctl restart linli.service"
+    assert (live.install(site), live.orders) == ([], [])
+
+    site.write_text(f"{SITE}page = {{}}\n")
+    live.install(site)
+    live.told.clear()
+    assert f"/etc/systemd/system/{PAGE_UNIT}" in list(remove(live.machine, purge=False, dry=False))
+    assert live.told[:2] == ["systemctl disable --now linli-page.service", "systemctl disable --now linli.service"]
+    assert not unit.exists()
 
 
 def test_what_an_interrupted_installation_did_not_tell_is_told_by_the_next(box, site, small):

@@ -11,6 +11,8 @@ import pytest
 from gateway.cli import COMMANDS
 
 UNIT = Path("provisioning/linli.service")
+PAGE_UNIT = Path("provisioning/linli-page.service")
+UNITS = pytest.mark.parametrize("unit", [UNIT, PAGE_UNIT], ids=lambda unit: unit.name)
 EXPOSURE_MAX = 20  # tenths; the same program with `User=` alone has 92
 
 
@@ -39,8 +41,9 @@ def exposure(analyze: str, unit: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_unit_stays_under_the_exposure_we_promise(analyze: str) -> None:
-    judged = exposure(analyze, UNIT)
+@UNITS
+def test_the_unit_stays_under_the_exposure_we_promise(analyze: str, unit: Path) -> None:
+    judged = exposure(analyze, unit)
     assert judged.returncode == 0, judged.stdout + judged.stderr
 
 
@@ -50,11 +53,12 @@ def test_a_unit_with_a_user_of_its_own_and_no_more_is_refused(analyze: str, tmp_
     assert exposure(analyze, plain).returncode == 1
 
 
-def test_systemd_knows_every_line_of_the_unit(analyze: str, tmp_path: Path) -> None:
-    here = tmp_path / "linli.service"  # the program is not installed here, so a stand-in takes its place
-    here.write_text(re.sub(r"^ExecStart=.*$", "ExecStart=/bin/true", UNIT.read_text(), flags=re.MULTILINE))
+@UNITS
+def test_systemd_knows_every_line_of_the_unit(analyze: str, tmp_path: Path, unit: Path) -> None:
+    here = tmp_path / unit.name  # the program is not installed here, so a stand-in takes its place
+    here.write_text(re.sub(r"^ExecStart=.*$", "ExecStart=/bin/true", unit.read_text(), flags=re.MULTILINE))
     verified = subprocess.run([analyze, "verify", "--man=no", str(here)], capture_output=True, text=True, timeout=60)
-    about_us = [line for line in verified.stderr.splitlines() if "linli.service" in line]
+    about_us = [line for line in verified.stderr.splitlines() if unit.name in line]
     assert (verified.returncode, about_us) == (0, [])
 
 
@@ -74,7 +78,16 @@ def test_the_kernels_clock_state_and_boot_id_stay_readable() -> None:
     assert "ProcSubset" not in said
 
 
-def test_the_unit_starts_a_command_that_exists() -> None:
-    program, command, *_ = settings(UNIT.read_text())["ExecStart"][0].split()
+def test_the_page_may_write_nothing_and_waits_behind_the_gateway() -> None:
+    said = settings(PAGE_UNIT.read_text())
+    assert said["ProtectSystem"] == ["strict"]
+    assert not {"StateDirectory", "ReadWritePaths", "RuntimeDirectory", "ConfigurationDirectory"} & set(said)
+    assert int(said["Nice"][0]) > 0
+    assert said["Restart"] == ["always"]
+
+
+@UNITS
+def test_the_unit_starts_a_command_that_exists(unit: Path) -> None:
+    program, command, *_ = settings(unit.read_text())["ExecStart"][0].split()
     assert program.endswith("/bin/linli")
     assert command in COMMANDS
