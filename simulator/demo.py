@@ -104,6 +104,8 @@ class Demo:
         self._fresh: list[Happening] = []
         self._happened: list[Happening] = []
         self._now = ("准备中", "getting ready")
+        self._page: Child | None = None
+        self._page_url = ""
 
     def run(self) -> int:
         """Raises Died, Interrupted, BrokerError."""
@@ -132,6 +134,7 @@ class Demo:
         self._frame("启动模拟器", "starting the simulator")
         simulator = self._stage.start_simulator("demo", self._seconds, self._seed, nodes=AUTO)
         self._began_s = self._clock.mono_s()
+        self._page = self._stage.start_page()
         self._frame("平常的一天", "an ordinary day")
         return city, gateway, simulator
 
@@ -203,6 +206,9 @@ class Demo:
         if self._began_s is not None:
             for happening in self._story.due(s):
                 self._happen(happening)
+        if self._page and not self._page_url and (url := self._stage.page_url(self._page)):
+            self._page_url = url
+            self._fresh.append(Happening(s, "page", f"中心的页面 {url}", f"the page in the centre {url}"))
         status = self._stage.status() if self._stage.state.exists() else None
         if self._away_s is not None and self._stage.connected(status) is False:
             self._noticed = True
@@ -216,8 +222,9 @@ class Demo:
         tickets = None if self._heard_s is None else len(self._tickets)
         shown_s = None if self._began_s is None else s
         scene = Scene(
-            shown_s, self._seconds, self._now, self._broker.running, status, packs, tickets, age_s, self._happened
-        )
+            shown_s, self._seconds, self._now, self._broker.running, status, packs, tickets, age_s, self._happened,
+            self._page_url,
+        )  # fmt: skip
         self._view.show(scene, fresh)
 
     # -- the end ------------------------------------------------------------------------------------------------------

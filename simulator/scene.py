@@ -75,6 +75,7 @@ class Scene(NamedTuple):
     """One moment. s: since the simulated day began, None before. status, packs, tickets: None when not known.
 
     packs: held by the city, by stream. tickets: waiting, as the city's ledger has it; city_age_s: how old that is.
+    page_url: of the page in the centre, "" while it is not there.
     """
 
     s: float | None
@@ -86,6 +87,7 @@ class Scene(NamedTuple):
     tickets: int | None
     city_age_s: float | None
     happened: list[Happening]
+    page_url: str = ""
 
 
 def state_words(state: str) -> str:

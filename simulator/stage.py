@@ -1,5 +1,8 @@
 """A whole centre as processes in one folder: city, gateway and simulator, and what can be seen of them."""
 
+import contextlib
+import os
+import re
 import sqlite3
 import subprocess
 import sys
@@ -73,6 +76,21 @@ class Stage:
     def _served(self, child: Child, true: Callable[[], bool]) -> None:
         if not self.processes.wait_for(true, START_S, self._mono_s):
             raise Died(f"{child.name} did not serve within {START_S:.0f} s; the end of {child.log}:\n{child.tail()}")
+
+    def start_page(self) -> Child:
+        """At a free port, behind the others for CPU; what becomes of it is no matter of the demo's. See `page_url`."""
+        page = ["page", str(self._site), "--state", str(self.state), "--port", "0"]
+        child = self.processes.start("page", *page)
+        child.wanted = False
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, child.pid, 10)
+        return child
+
+    @staticmethod
+    def page_url(child: Child) -> str:
+        """Where it can be looked at, "" while it is not there yet."""
+        found = re.search(r"^http://127\.0\.0\.1:\d+/", child.log.read_text(errors="replace"), re.MULTILINE)
+        return found[0] if found else ""
 
     def status(self) -> Json | None:
         """What the gateway says of itself; None when it does not answer."""

@@ -43,7 +43,8 @@ class LivePage:
         columns.add_row(self._house(scene), self._water(scene))
         columns.add_row(self._streams(scene), self._links(scene))
         parts: list[Any] = [self._now(scene), "", columns, "", self._happened(scene)]
-        return Panel(Group(*parts), title=f"邻里 Linli · {self._site.name}", subtitle="Ctrl-C 结束 ends it")
+        page = f"页面 page {scene.page_url} · " if scene.page_url else ""
+        return Panel(Group(*parts), title=f"邻里 Linli · {self._site.name}", subtitle=f"{page}Ctrl-C 结束 ends it")
 
     def _now(self, scene: Scene) -> Table:
         table = Table.grid(expand=True, padding=(0, 1))

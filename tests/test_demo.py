@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -65,6 +66,7 @@ def test_the_demo_shows_every_promise_on_a_bare_account_and_leaves_nothing(short
     assert "output valve: closed" in out
     assert "the gateway has lost the city" in out
     assert "the city holds alarm cord: unacknowledged" in out
+    assert re.search(r"the page in the centre http://127\.0\.0\.1:\d+/", out), "a newcomer can look at it"
     assert "verdict  GOOD" in out
     assert "BAD" not in out
     assert "\x1b" not in out  # no colour for machines
@@ -179,6 +181,8 @@ def test_the_page_shows_what_is_known_in_both_languages():
     assert "已关闭 closed" in text
     assert "12.00 L/min  3 秒前 s ago" in text
     assert "3 人 people" in text
+    assert "http" not in text
+    assert "http://127.0.0.1:4/" in page(scene(status())._replace(page_url="http://127.0.0.1:4/"))
     events = next(line for line in text.splitlines() if "事件 events" in line)
     assert events.split()[3:6] == ["7", "5", "3"]  # stored, at the city, waiting
 
