@@ -1,12 +1,15 @@
 """A machine of several sensors, from the site file through the pipeline to the alarm, and over a restart."""
 
 import math
+import random
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from drivers import device_file, registers
+from drivers.modbus_unit import Unit
 from drivers.reading import Reading, Run
 from gateway import cli
 from gateway.conditions import parse
@@ -14,6 +17,7 @@ from gateway.machines import KEEP, LATE_S, Channel, Machines, Plan
 from models import bench_skab, skab
 from models.data import data_dir
 from models.pump import measure, step
+from tests import modbus_rig
 from tests.house import House
 from tests.machine_rig import POINTS, site
 
@@ -306,3 +310,26 @@ def test_only_what_learns_and_is_looked_at_can_learn_anew(tmp_path: Path, capsys
     assert cli.main(["model", "learn", "pump", "--state", str(tmp_path)]) == 2
     assert cli.main(["model", "learn", "pump", "pump-1", "--state", str(tmp_path)]) == 1
     assert "found no gateway that runs on" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.05])
+def test_from_the_bytes_of_a_noisy_line_to_the_alarm_that_names_the_channel(tmp_path: Path, noise: float) -> None:
+    """A unit polled each second, on a line that turns a bit over in some of its answers."""
+    house = Pumps(tmp_path, site(tmp_path))
+    device = device_file.load(tmp_path / "pump-io.toml")
+    image: registers.Image = {("holding", at): 0 for at in range(14)}
+    spoil = modbus_rig.noisy(random.Random(1), noise)
+    unit = Unit("io", 1, device, list(POINTS), 1.0)
+    line = modbus_rig.Line([unit], [modbus_rig.Slave(1, image, spoil)], "115200 8N1")
+    house.now_s = line.now_s
+    for row in leaking(1100):
+        modbus_rig.put(device, image, **dict(zip(POINTS, row, strict=True)))
+        if facts := line.run(1.0):
+            house.pipeline.handle(facts)
+        house.now_s = line.now_s
+        house.pipeline.tick()
+        house.commit()
+        house.scores.append(house.pipeline._detectors.score("pump", "pump-1"))
+    assert [cause["because"][0]["what"] for cause in house.causes] == ["pump-1/flow"]
+    assert all(score is not None for score in house.scores[2 * step.LEARN_ROWS :])
+    assert max(score for score in house.scores[:BEGINS] if score is not None) < 0.5
