@@ -125,7 +125,10 @@ class Detectors:
         """{model: {sensor or machine: "", or that it has no score}}."""
         found: dict[str, dict[str, str]] = {name: {} for name in self._by_name}
         for name, scored in self.pairs:
-            found[name][scored] = "" if self.score(name, scored) is not None else NO_SCORE
+            one = self._by_name[name]
+            left = one.left(scored) if isinstance(one, Machines) else 0
+            lacks = f"learns, {left} rows left" if left else NO_SCORE
+            found[name][scored] = "" if one.score(scored) is not None else lacks
         return found
 
     def faults(self) -> dict[str, str]:

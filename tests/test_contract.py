@@ -30,7 +30,11 @@ OPEN = {name: Draft202012Validator(schema) for name, schema in schemas().items()
 EXAMPLES = [(name, json.loads(text)) for name, text in re.findall(r"^```json ([a-z-]+)\n(.*?)^```", PAGE, re.M | re.S)]
 
 
-@pytest.mark.parametrize("site", sorted((ROOT / "simulator/sites").glob("*.toml")), ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "site",
+    [*sorted((ROOT / "simulator/sites").glob("*.toml")), ROOT / "tests/bad_sites/good.toml"],
+    ids=lambda path: path.name,
+)
 def test_the_dictionary_of_every_site_file_here_keeps_the_contract(site: Path) -> None:
     STRICT["meta"].validate(json.loads(dictionary(_meta(load(site)))))
 

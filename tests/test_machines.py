@@ -288,6 +288,7 @@ def test_after_a_service_it_learns_anew_how_the_pump_runs_now_and_its_alarm_is_o
     house.pipeline.learn_anew("pump", "pump-1", "desk:王工")
     house.commit()
     assert not house.pipeline.stands("pump")
+    assert house.pipeline.model_uses() == {"pump": {"pump-1": f"learns, {step.LEARN_ROWS} rows left"}}
     [decided] = [event["data"] for event in house.events if event["type"] == "model.decided"]
     assert decided == {
         "value": "learns-anew", "version": "1.0.0", "active": "1.0.0", "by": "desk:王工", "of": "pump-1",
