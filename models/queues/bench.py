@@ -1,9 +1,9 @@
 """How good the forecast of waits is: `linli bench queues --data DIR`, DIR as models/queues/snapshots.py says.
 
 Each day is replayed in order of time. A forecast sees rows at or before its moment, and whole earlier days: those of
-the folder and those that ship with the model. Margins learn from judged waits alone, when they have ended; whether a
-queue's day is judged at all is known at its end. Judged are the rows where every plain forecast is defined, as in the
-published table.
+the folder and those that ship with the model. Margins learn from judged waits alone, each when a snapshot shows its
+call; whether a queue's day is judged at all is known at its end. Judged are the rows where every plain forecast is
+defined, as in the published table.
 """
 
 from __future__ import annotations
@@ -24,9 +24,6 @@ from models.queues.predictor import FOLDER, Forecast, Predictor
 from models.queues.replay import Asked, Replay
 from models.queues.snapshots import Folder, SnapshotError, read
 from models.session import ModelError
-
-CALLED_MIN = 2.5
-"""A wait that ended midway between two snapshots is known at the later one, half of five minutes after."""
 
 PLAIN = ("hol", "les", "ql_rate", "ql_system")
 
@@ -59,7 +56,7 @@ def judged(folder: Folder, predictor: Predictor, first: str) -> list[Judged]:
 def _day(
     date: str, asked: Sequence[Asked], forecasts: Sequence[Forecast], predictor: Predictor, margins: dict[str, Margins]
 ) -> list[Judged]:
-    """Offices one after the other, each in order of time; what a wait became is learnt when it has ended."""
+    """Offices one after the other, each in order of time; what a wait became is learnt when a snapshot shows it."""
     found: list[Judged] = []
     for office, group in groupby(zip(asked, forecasts, strict=True), lambda pair: pair[0].queue[0]):
         found.extend(_office(date, list(group), margins.setdefault(office, predictor.margins(office))))
@@ -67,7 +64,7 @@ def _day(
 
 
 def _office(date: str, asked: Sequence[tuple[Asked, Forecast]], margins: Margins) -> Iterator[Judged]:
-    ended: list[tuple[float, int, tuple[float, float]]] = []
+    ended: list[tuple[int, int, tuple[float, float]]] = []
 
     def learn(until_min: float) -> None:
         while ended and ended[0][0] <= until_min:
@@ -79,7 +76,7 @@ def _office(date: str, asked: Sequence[tuple[Asked, Forecast]], margins: Margins
         learn(a.pair.minute)
         told_min = margins.interval(*forecast)
         yield Judged(a.queue[0], date, forecast.wait_min, *told_min, a.pair)
-        heapq.heappush(ended, (a.pair.minute + a.pair.wait_min + CALLED_MIN, k, told_min))
+        heapq.heappush(ended, (a.pair.called_minute, k, told_min))
     learn(inf)  # the day is over
 
 

@@ -25,7 +25,8 @@ CLIP_MIN = 240.0
 
 
 class Pair(NamedTuple):
-    """A row to be judged. wait_min: what the wait was. The others: plain forecasts, minutes, None where undefined.
+    """A row to be judged. wait_min: what the wait was. called_minute: of the snapshot that shows the call, so that the
+    wait is known. The others: plain forecasts, minutes, None where undefined.
 
     hol: age of the ticket at the head. les: wait of the ticket called last. ql_rate: (waiting + 1) over the calls of
     the last 60 min. ql_system: (waiting + 1) times the system's service_min over the open counters.
@@ -34,6 +35,7 @@ class Pair(NamedTuple):
     minute: int
     waiting: int
     wait_min: float
+    called_minute: int
     hol: float | None
     les: float | None
     ql_rate: float | None
@@ -67,6 +69,7 @@ def pairs(rows: Sequence[Row]) -> Iterator[Pair]:
             row.minute,
             row.waiting,
             _midway(minutes, j) - minutes[i],
+            numbered[j][0].minute,
             minutes[i] - _midway(minutes, head) if 0 < head <= i else None,
             _midway(minutes, call) - _midway(minutes, last) if last > 0 and call > 0 else None,
             (row.waiting + 1) * (minutes[i] - minutes[earlier]) / calls if calls else None,
