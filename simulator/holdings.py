@@ -17,6 +17,7 @@ from simulator.night_devices import Src
 from simulator.night_packs import Name, Pack, opened, sources_in
 from simulator.spans import Spans
 
+LAST_ROW = (1 << 63) - 1
 PACKS = f"SELECT {', '.join(Row._fields)} FROM packs"
 
 
@@ -226,12 +227,15 @@ class Holdings:
     # -- from the beginning ---------------------------------------------------------------------------------------
 
     def anew(self, ledger: Ledger) -> "Holdings":
-        """Both places as somebody finds them who sees them for the first time."""
+        """Both places as somebody finds them who sees them for the first time.
+
+        What the ledger has taken and not committed is not there yet, though its own connection finds it.
+        """
         found = Holdings(self._topics)
         if self._database:
             found.moved(self._database)
             found.let_go()
-        found.read_ledger(ledger)
+        found.read_ledger(ledger, self._ledger_row if ledger.waiting else LAST_ROW)
         return found
 
     def unlike(self, other: "Holdings") -> Iterator[str]:
@@ -252,9 +256,10 @@ class Holdings:
 
     # -- the ledger -----------------------------------------------------------------------------------------------
 
-    def read_ledger(self, ledger: Ledger) -> None:
+    def read_ledger(self, ledger: Ledger, upto: int = LAST_ROW) -> None:
         """To be called when it has committed."""
-        for row, body in ledger.rows("SELECT rowid, body FROM packs WHERE rowid > ? ORDER BY rowid", self._ledger_row):
+        asked = "SELECT rowid, body FROM packs WHERE rowid > ? AND rowid <= ? ORDER BY rowid"
+        for row, body in ledger.rows(asked, self._ledger_row, upto):
             self._ledger_row = row
             name, pack = self._published.pop(body, None) or opened(body)  # the same bytes say the same
             self._add(self.ledger, self.disk, name, pack)

@@ -101,6 +101,18 @@ def test_what_was_seen_commit_by_commit_is_what_there_is(scene: Scene) -> None:
     assert holdings.twice == holdings.changed == []
 
 
+def test_what_a_ledger_has_taken_and_not_committed_is_not_there_yet(scene: Scene) -> None:
+    scene.commit()
+    scene.send()
+    reader = Reader(scene.store.path)
+    row = reader.stored(scene.store.epoch_no, "health", 0, 1)[0]
+    scene.ledger.take(TOPICS.up("health"), reader.payload(row, TOPICS), 0.0)
+    reader.close()
+    assert scene.unlike() == []
+    scene.ledger.commit()
+    assert any(text.startswith("packs in the ledger: ") for text in scene.unlike())
+
+
 # -- asked for bit by bit --------------------------------------------------------------------------------------------
 
 
