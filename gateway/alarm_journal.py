@@ -16,6 +16,7 @@ from gateway.words import Words
 
 STREAM = "alarms"
 _BATCH = 200  # packs of one short read
+_PACKS_BACK = 2000  # of a look at what was last
 
 
 class Step(NamedTuple):
@@ -25,6 +26,8 @@ class Step(NamedTuple):
     mono_s: float
     wall_s: float | None
     data: Json
+    type: str = "alarm"
+    subject: str = ""
 
 
 def steps(reader: Reader, name: str | None = None) -> Iterator[Step]:
@@ -36,15 +39,20 @@ def steps(reader: Reader, name: str | None = None) -> Iterator[Step]:
             yield from _steps_of(reader, rows, name)
 
 
-def latest(reader: Reader, count: int) -> list[Step]:
-    """The last so many steps, newest first, at the price of so many packs of an epoch."""
+def latest(
+    reader: Reader, count: int, stream: str = STREAM, types: frozenset[str] = frozenset({"alarm"})
+) -> list[Step]:
+    """The last so many records of these types, newest first, as far as _PACKS_BACK packs of the stream go."""
     found: list[Step] = []
-    heads = {no: head for (no, stream), (head, _) in reader.streams().items() if stream == STREAM}
+    packs = 0
+    heads = {no: head for (no, of), (head, _) in reader.streams().items() if of == stream}
     for epoch_no, head in sorted(heads.items(), reverse=True):
-        rows = reader.stored(epoch_no, STREAM, max(0, head - count), count)
-        found += list(_steps_of(reader, rows, None))[::-1]
-        if len(found) >= count:
-            break
+        while head > 0 and len(found) < count and packs < _PACKS_BACK:
+            n = max(0, head - _BATCH)
+            rows = reader.stored(epoch_no, stream, n, head - n)
+            found += [step for step in _steps_of(reader, rows, None) if step.type in types][::-1]
+            packs += head - n
+            head = n
     return found[:count]
 
 
@@ -54,9 +62,9 @@ def _steps_of(reader: Reader, rows: list[Row], name: str | None) -> Iterator[Ste
             data, mono_s = record.get("data"), record.get("mono")
             if not isinstance(data, dict) or not isinstance(mono_s, float | int):
                 continue
-            if name in (None, data["alarm_id"]):
+            if name is None or name == data["alarm_id"]:
                 wall_s = row.wall + mono_s - row.mono if row.wall else reader.wall_s(row.boot, mono_s)
-                yield Step(row.boot, mono_s, wall_s, data)
+                yield Step(row.boot, mono_s, wall_s, data, str(record.get("type")), str(record.get("subject")))
 
 
 def lines(path: Path, name: str | None, say: Words, *, as_json: bool) -> Iterator[str]:

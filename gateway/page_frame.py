@@ -47,6 +47,10 @@ def local(site: Site, wall_s: float, form: str) -> str:
     return datetime.fromtimestamp(wall_s, ZoneInfo(site.tz)).strftime(form)
 
 
+def output_title(name: str, kind: str, tongue: Tongue) -> str:
+    return tongue.say(f"kind.{kind}") + f" {name}" * (name != kind)
+
+
 def minutes(tongue: Tongue, seconds: float) -> str:
     """A time span that changes once a minute at most, so that a page that renews itself stays quiet."""
     return tongue.say("less.minute") if seconds < 60 else tongue.base.span(seconds // 60 * 60)

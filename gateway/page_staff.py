@@ -5,7 +5,7 @@ from typing import Any
 from gateway.conditions import ConditionError, parse
 from gateway.config import Site
 from gateway.page import Html, Part, el
-from gateway.page_frame import Sight, Tongue, away, local, minutes
+from gateway.page_frame import Sight, Tongue, away, local, minutes, output_title
 from gateway.switches import Way
 from gateway.words import Words
 
@@ -183,7 +183,7 @@ class _View:
 
     def _output(self, name: str, kind: str, on: bool) -> Html:
         say, way = self._say, Way(name, kind)
-        hand, title = self._found["hands"].get(name), say(f"kind.{kind}") + f" {name}" * (name != kind)
+        hand, title = self._found["hands"].get(name), output_title(name, kind, self._tongue)
         held = (
             self._base("output.hand", by=hand["by"], minutes=-(-hand["left_s"] // 60)) if hand else say("output.auto")
         )

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from gateway import cli
-from gateway.alarm_journal import steps
+from gateway.alarm_journal import latest, steps
 from gateway.contract import Json, Label, Record
 from gateway.control import Control
 from gateway.pending import Pending
@@ -187,4 +187,34 @@ def test_a_step_before_the_clock_was_known_has_its_time_once_it_is(tmp_path) -> 
     pending.clock_known(clock.label())
     tells("went")
     assert told() == [("came", 1_800_000_100.0), ("went", 1_800_000_160.0)]
+    store.close()
+
+
+def test_what_was_last_is_found_behind_many_packs_of_others_and_no_further_back_than_is_said(tmp_path) -> None:
+    clock = Clock()
+    store = Store(tmp_path / "linli.db", clock, random.Random(1))
+    store.open("kernel")
+    pending = Pending(clock.label, 10.0, 30.0)
+
+    def tell(sort: str, subject: str) -> None:
+        clock.now_s += 1
+        pending.record("events", Record(sort, subject, clock.now_s, {"value": "close"}), clock.now_s)
+        work = pending.take(clock.now_s, everything=True)
+        assert work
+        store.commit([work])
+
+    def told(count: int) -> list[str]:
+        reader = Reader(tmp_path / "linli.db")
+        try:
+            return [step.subject for step in latest(reader, count, "events", frozenset({"output.changed"}))]
+        finally:
+            reader.close()
+
+    for n in range(450):
+        tell("output.changed" if n in (10, 300) else "ticket.issued", f"v{n}")
+    assert told(50) == ["v300", "v10"], "newest first"
+    assert told(1) == ["v300"]
+    for n in range(450, 2100):
+        tell("ticket.issued", f"v{n}")
+    assert told(50) == ["v300"], "2,000 packs back"
     store.close()

@@ -5,7 +5,8 @@ import re
 
 import pytest
 
-from gateway import page_staff
+from gateway import page_journal, page_staff
+from gateway.alarm_journal import Step
 from gateway.config import load
 from gateway.page_frame import tongues
 from gateway.page_pin import SESSION_S, TRIES
@@ -254,6 +255,29 @@ def test_a_models_cause_names_its_sensor_or_machine(page):
     for condition, words in (("model:generic on basement/rope > 0.9", "finds Rope unusual"),
                              ("model:pump on pump-1 > 0.5 for 1 min", "finds pump-1 unusual")):  # fmt: skip
         assert words in page_staff.cause_words(page.site, {"condition": condition, "value": 0.95}, en)
+
+
+_SWITCHED = {"value": "close", "cause": {"by": "reaction", "alarm": "leak"}}
+_FIRE = {"value": "close", "why": "fire-line", "cause": {"by": "page"}}
+HAPPENED = [
+    ("output.changed", "valve", _SWITCHED, ["Valve", "closed", "Leak"]),
+    ("output.changed", "hydrant", {"value": "open", "cause": {"by": "page"}}, ["Valve hydrant", "open", "page"]),
+    ("output.refused", "hydrant", _FIRE, ["Valve hydrant", "not done: Close (fire-line)", "page"]),
+    ("output.exercised", "gone", {"value": "skipped"}, ["gone", "exercise skipped", ""]),
+    ("reaction.held", "shut", {"alarm": "leak", "why": "test"}, ["shut", "reaction held back: test", "Leak"]),
+    ("mode.began", "maintenance", {"place": "lift", "by": "page"}, ["maintenance, lift", "began", "page"]),
+    ("mode.ended", "test", {"place": "", "by": "end"}, ["test mode, the whole centre", "ended", "end"]),
+    ("facility.opened", "gone", {"by": "sensor:basement/rope"}, ["gone", "reported out of order", "Rope"]),
+]
+
+
+@pytest.mark.parametrize(("sort", "subject", "data", "cells"), HAPPENED, ids=[f"{h[0]} {h[1]}" for h in HAPPENED])
+def test_what_happened_is_told_by_the_names_people_know(page, sort, subject, data, cells):
+    step = Step(1, 5.0, None, data, sort, subject)
+    for lang, tongue in tongues().items():
+        body = page_journal.journal(page.site, [step], tongue).partition("<tbody>")[2]
+        _, *told = re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", body)
+        assert told == cells if lang == "en" else re.search("[\u4e00-\u9fff]", told[1])
 
 
 def test_only_what_may_be_done_has_a_button(page):

@@ -173,6 +173,9 @@ def test_what_changes_is_shown_without_a_reload_and_what_somebody_types_stays(ce
     assert tab.run("window.same") and tab.run("document.querySelector('#open-lift-1-by').value") == "李"
     tab.press("#end-test-")
     tab.wait(lambda: not ask(centre.state, {"ask": "look"})["modes"], "the page ended it")
+    tab.open(f"{centre.url}/staff/journal")
+    assert re.search(r"测试模式、整个中心\s+结束\s+page", tab.text()), tab.text()
+    assert re.search(r"1号电梯\s+已测试\s+王", tab.text())
 
 
 def test_a_report_of_a_fault_opens_a_case_and_the_hall_is_told(centre, tab):
