@@ -16,7 +16,19 @@ from gateway import control, page_hall, page_journal, page_staff
 from gateway.config import Page, Site
 from gateway.control import NotRunning
 from gateway.page import Html, el
-from gateway.page_frame import CSS, HALL, JOURNAL, SCRIPT, STAFF, Sight, Tongue, document, minutes, tongues
+from gateway.page_frame import (
+    CSS,
+    HALL,
+    JOURNAL,
+    SCRIPT,
+    STAFF,
+    Sight,
+    Tongue,
+    document,
+    minutes,
+    output_title,
+    tongues,
+)
 from gateway.page_pin import SESSION_S, Pin, Session, Sessions, Tries
 from gateway.web import Ask, Cookie, Reply
 from gateway.words import LANGUAGES
@@ -226,7 +238,7 @@ class Desk:
         try:
             answer = await self._gateway.do(request)
             done = answer.get("done", True)
-            text = tongue.say("done" if done else "done.nothing", what=what, name=self._title(deed, name))
+            text = tongue.say("done" if done else "done.nothing", what=what, name=self._title(deed, name, tongue))
             if also := answer.get("also_elsewhere"):
                 text += tongue.say("sentence") + tongue.base("mode.also_elsewhere", names=", ".join(map(str, also)))
             session.said = [(bool(done), text)]
@@ -243,7 +255,7 @@ class Desk:
         what = say(f"do.{_deed_word(deed, form)}")
         span = tongue.base.span(60 * _number(form, "minutes")) if "minutes" in form else ""
         span = tongue.base.span(3600 * _number(form, "hours")) if "hours" in form else span
-        title = say("sure.title", what=what, name=self._title(deed, form.get("name", "")))
+        title = say("sure.title", what=what, name=self._title(deed, form.get("name", ""), tongue))
         yes = el("button", what, type="submit", id="yes")
         hidden = page_staff.fields(session.form, **kept, sure="yes")
         deeds = (
@@ -254,11 +266,12 @@ class Desk:
         live = el("section", words, el("div", deeds, class_="deeds"), id="sure")
         return Reply(document(tongue, title, live, path=STAFF, back=STAFF, links=self._links(tongue)))
 
-    def _title(self, deed: str, name: str) -> str:
+    def _title(self, deed: str, name: str, tongue: Tongue) -> str:
         """What people call it."""
+        if deed == "output":
+            return output_title(name, self._site.outputs[name].kind, tongue) if name in self._site.outputs else name
         tables: list[Mapping[str, Any]] = [self._site.alarms, self._site.facilities]
-        found = next((table[name].title for table in tables if deed != "output" and name in table), name)
-        return str(found)
+        return str(next((table[name].title for table in tables if name in table), name))
 
     # -- pages of one sentence ----------------------------------------------------------------------------------------
 

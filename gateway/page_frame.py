@@ -51,6 +51,12 @@ def output_title(name: str, kind: str, tongue: Tongue) -> str:
     return tongue.say(f"kind.{kind}") + f" {name}" * (name != kind)
 
 
+def who(tongue: Tongue, by: object) -> str:
+    """By whom something was done: the way in words, and the person behind it if one is named."""
+    way, _, person = str(by or "").partition(":")
+    return tongue.say(f"way.{way}") + f" {person}".rstrip() if f"way.{way}" in tongue.say else str(by or "")
+
+
 def minutes(tongue: Tongue, seconds: float) -> str:
     """A time span that changes once a minute at most, so that a page that renews itself stays quiet."""
     return tongue.say("less.minute") if seconds < 60 else tongue.base.span(seconds // 60 * 60)

@@ -11,7 +11,7 @@ from gateway.config import Site
 from gateway.contract import Json
 from gateway.home import DATABASE
 from gateway.page import Html, el, table
-from gateway.page_frame import Tongue, local, output_title
+from gateway.page_frame import Tongue, local, output_title, who
 from gateway.reader import Reader
 
 STEPS = 50
@@ -56,18 +56,22 @@ def _row(site: Site, step: Step, tongue: Tongue) -> list[str]:
     """[what it is about, what happened, by whom or by what]"""
     say, data = tongue.say, step.data
     sort, _, what = step.type.partition(".")
-    by = str(data.get("by") or "")
+    by = who(tongue, data.get("by"))
     if sort == "alarm":
         return [str(data["name"]), _alarm_words(data, tongue), by]
     if sort == "facility":
         facility = site.facilities.get(step.subject)
-        return [facility.title if facility else step.subject, say(f"journal.facility.{what}"), _named(site, by)]
+        return [facility.title if facility else step.subject, say(f"journal.facility.{what}"), _named(site, by, tongue)]
     if sort == "mode":
         place = str(data["place"] or tongue.base("mode.everywhere"))
         return [tongue.base(f"mode.{step.subject}") + say("comma") + place, say(f"journal.mode.{what}"), by]
     if sort == "reaction":
-        return [step.subject, say(f"journal.held.{data['why']}"), _named(site, f"alarm:{data['alarm']}")]
-    return [_output(site, step.subject, tongue), _output_words(what, data, tongue), _of_cause(site, data.get("cause"))]
+        return [step.subject, say(f"journal.held.{data['why']}"), _named(site, f"alarm:{data['alarm']}", tongue)]
+    return [
+        _output(site, step.subject, tongue),
+        _output_words(what, data, tongue),
+        _of_cause(site, data.get("cause"), tongue),
+    ]
 
 
 def _alarm_words(data: Json, tongue: Tongue) -> str:
@@ -82,7 +86,7 @@ def _output_words(what: str, data: Json, tongue: Tongue) -> str:
     if what == "exercised":
         return tongue.say(f"journal.exercised.{value}")
     if what == "refused":
-        return tongue.say("journal.refused", what=tongue.say(f"do.{value}"), why=data["why"])
+        return tongue.say("journal.refused", what=tongue.say(f"do.{value}"), why=who(tongue, data["why"]))
     return tongue.say(f"is.{value}")
 
 
@@ -90,15 +94,15 @@ def _output(site: Site, name: str, tongue: Tongue) -> str:
     return output_title(name, site.outputs[name].kind, tongue) if name in site.outputs else name
 
 
-def _of_cause(site: Site, cause: object) -> str:
+def _of_cause(site: Site, cause: object, tongue: Tongue) -> str:
     if not isinstance(cause, dict):
         return ""
-    return _named(site, f"alarm:{cause['alarm']}") if cause.get("alarm") else str(cause.get("by", ""))
+    return _named(site, f"alarm:{cause['alarm']}" if cause.get("alarm") else str(cause.get("by", "")), tongue)
 
 
-def _named(site: Site, by: str) -> str:
+def _named(site: Site, by: str, tongue: Tongue) -> str:
     """An alarm or sensor by the name that people know."""
     sort, _, name = by.partition(":")
     if sort == "alarm":
         return site.alarms[name].title if name in site.alarms else name
-    return site.sensors[name].name if sort == "sensor" and name in site.sensors else by
+    return site.sensors[name].name if sort == "sensor" and name in site.sensors else who(tongue, by)

@@ -5,7 +5,7 @@ from typing import Any
 from gateway.conditions import ConditionError, parse
 from gateway.config import Site
 from gateway.page import Html, Part, el
-from gateway.page_frame import Sight, Tongue, away, local, minutes, output_title
+from gateway.page_frame import Sight, Tongue, away, local, minutes, output_title, who
 from gateway.switches import Way
 from gateway.words import Words
 
@@ -101,7 +101,7 @@ class _View:
         if row["state"] == "shelved":
             left_s = row.get("shelved_left_s")
             left = self._say("since.unknown") if left_s is None else minutes(self._tongue, max(0.0, left_s))
-            words.append(base("alarm.shelf", by=row["by"], left=left))
+            words.append(base("alarm.shelf", by=who(self._tongue, row["by"]), left=left))
         marks = [el("span", base(f"journal.{mark}"), class_="tag") for mark in row["marks"]]
         tag = el("span", base(f"alarm.severity.{row['severity']}"), class_="tag")
         cause = cause_words(self._site, row["cause"], self._tongue)
@@ -185,7 +185,9 @@ class _View:
         say, way = self._say, Way(name, kind)
         hand, title = self._found["hands"].get(name), output_title(name, kind, self._tongue)
         held = (
-            self._base("output.hand", by=hand["by"], minutes=-(-hand["left_s"] // 60)) if hand else say("output.auto")
+            self._base("output.hand", by=who(self._tongue, hand["by"]), minutes=-(-hand["left_s"] // 60))
+            if hand
+            else say("output.auto")
         )
         state = el("span", say(f"is.{way.actions[on]}"), class_="tag" if on else "tag calm")
         allowed = way.actions[:1] if self._site.outputs[name].line == "fire" else way.actions
@@ -225,7 +227,7 @@ class _View:
     def _mode(self, mode: dict[str, Any]) -> Html:
         place = mode["place"] or self._base("mode.everywhere")
         words = self._base(
-            "mode.is", mode=self._base(f"mode.{mode['mode']}"), place=place, by=mode["by"],
+            "mode.is", mode=self._base(f"mode.{mode['mode']}"), place=place, by=who(self._tongue, mode["by"]),
             minutes=-(-mode["left_s"] // 60),
         )  # fmt: skip
         end = self._button(

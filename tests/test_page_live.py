@@ -141,7 +141,7 @@ def test_an_alarm_is_acknowledged_by_the_keyboard_and_is_so_in_the_gateway(centr
     finally:
         reader.close()
     tab.open(f"{centre.url}/staff/journal")
-    assert "page" in tab.text() and "确认" in tab.text()
+    assert "页面" in tab.text() and "确认" in tab.text()
     tab.open(f"{centre.url}/staff")
 
 
@@ -174,7 +174,7 @@ def test_what_changes_is_shown_without_a_reload_and_what_somebody_types_stays(ce
     tab.press("#end-test-")
     tab.wait(lambda: not ask(centre.state, {"ask": "look"})["modes"], "the page ended it")
     tab.open(f"{centre.url}/staff/journal")
-    assert re.search(r"测试模式、整个中心\s+结束\s+page", tab.text()), tab.text()
+    assert re.search(r"测试模式、整个中心\s+结束\s+页面", tab.text()), tab.text()
     assert re.search(r"1号电梯\s+已测试\s+王", tab.text())
 
 
