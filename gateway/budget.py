@@ -135,8 +135,8 @@ class Budget:
             after = self._beyond.get((step, epoch_no), first)
             rows = self._db.execute(
                 "SELECT id, records, wall + first_mono - mono, wall + last_mono - mono FROM packs"
-                f" WHERE id > ? AND id <= ? AND state = ? AND notice = 0 AND ({step.pick}) ORDER BY id LIMIT ?",
-                (after, first + N_MAX, WAITING, CHUNK_PACKS),
+                f" WHERE id > ? AND id <= ? AND state = {WAITING} AND notice = 0 AND ({step.pick}) ORDER BY id LIMIT ?",
+                (after, first + N_MAX, CHUNK_PACKS),
             ).fetchall()
             if rows:
                 self._beyond[step, epoch_no] = rows[-1][0]

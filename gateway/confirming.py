@@ -34,8 +34,8 @@ def _apart(db: sqlite3.Connection, epoch_no: int, confirm: Confirm, other: str |
     """What is said of single packs."""
     for stream, ranges in confirm.also.items():
         db.executemany(
-            "UPDATE packs SET state = ? WHERE id BETWEEN ? AND ? AND state = ?",
-            [(CONFIRMED, pack_id(epoch_no, stream, a), pack_id(epoch_no, stream, b), WAITING) for a, b in ranges],
+            f"UPDATE packs SET state = {CONFIRMED} WHERE id BETWEEN ? AND ? AND state = {WAITING}",
+            [(pack_id(epoch_no, stream, a), pack_id(epoch_no, stream, b)) for a, b in ranges],
         )
     said: list[Draft] = []
     for stream, rejected in confirm.reject.items():
@@ -59,8 +59,9 @@ def _reject(
     """
     _, stream, n = name
     found = db.execute(
-        "UPDATE packs SET state = ? WHERE id = ? AND state = ? AND notice = coalesce(?, notice) RETURNING records",
-        (REJECTED, pack_id(*name), WAITING, is_notice),
+        f"UPDATE packs SET state = {REJECTED} WHERE id = ? AND state = {WAITING} AND notice = coalesce(?, notice)"
+        " RETURNING records",
+        (pack_id(*name), is_notice),
     ).fetchone()
     if not found:
         return []

@@ -130,10 +130,10 @@ def _row(
     db: sqlite3.Connection, clock: SystemClock, epoch_no: int, epoch: str, stream: int, head: int, acked: int
 ) -> Row:
     name = STREAMS[stream]
-    waiting = (pack_id(epoch_no, name, acked + 1), pack_id(epoch_no, name, N_MAX), WAITING)
+    waiting = (pack_id(epoch_no, name, acked + 1), pack_id(epoch_no, name, N_MAX))
     packs, records, size, oldest = db.execute(
         "SELECT count(*), total(records), total(length(body)), min(id) FROM packs"
-        " WHERE id BETWEEN ? AND ? AND state = ?",
+        f" WHERE id BETWEEN ? AND ? AND state = {WAITING}",
         waiting,
     ).fetchone()
     age_s = _age_s(db, clock, oldest) if packs else None

@@ -57,8 +57,8 @@ class Reader:
         if n >= upto:
             return []
         rows = self._db.execute(
-            f"SELECT {_COLUMNS} FROM packs WHERE id > ? AND id <= ? AND state = ? ORDER BY id LIMIT ?",
-            (pack_id(epoch_no, stream, n), pack_id(epoch_no, stream, min(upto, N_MAX)), WAITING, limit),
+            f"SELECT {_COLUMNS} FROM packs WHERE id > ? AND id <= ? AND state = {WAITING} ORDER BY id LIMIT ?",
+            (pack_id(epoch_no, stream, n), pack_id(epoch_no, stream, min(upto, N_MAX)), limit),
         )
         return [Row(*row) for row in rows]
 

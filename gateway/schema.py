@@ -34,7 +34,7 @@ _WRITE_PRAGMAS = (
 _SICK_DISK = 75  # of the process that migrates: sysexits' "try again later"
 N_MAX = (1 << _STREAM_SHIFT) - 1
 
-# packs.state
+# packs.state. In a statement they stand as numbers: an index of some states makes SQLite plan anew at each `state = ?`.
 WAITING, CONFIRMED, REJECTED = 0, 1, 2
 
 
