@@ -267,7 +267,9 @@ class Holdings:
             if held and held.crc != pack.crc:
                 self.changed.append(f"{name} in the ledger")
 
-    def ledger_fell_back(self) -> None:
+    def ledger_fell_back(self, ledger: Ledger) -> None:
+        """It holds what its backup has from this moment on, however long nobody runs it."""
         self.ledger = Place()
         self._ledger_row = 0
         self.ask_all_again()
+        self.read_ledger(ledger)

@@ -222,7 +222,7 @@ class VirtualBroker:
 class VirtualCity:
     """The real ledger behind the broker: take, commit, settle, answer, in this order.
 
-    committed: called after each commit, when what the ledger holds is on its disk.
+    committed: called after each commit, when what the ledger holds is on its disk. fell_back: given the backup.
     """
 
     def __init__(self, loop: VirtualLoop, folder: Path, broker: VirtualBroker, gateway: str, note: Note) -> None:
@@ -237,7 +237,7 @@ class VirtualCity:
         self.up = True
         self.looks_s = 1.0
         self.committed: Callable[[], None] = lambda: None
-        self.fell_back: Callable[[], None] = lambda: None
+        self.fell_back: Callable[[Ledger], None] = lambda ledger: None
         self._taken = 0  # of the broker's queue, not yet settled
         self._busy = False
         self._copy: Path | None = None
@@ -328,7 +328,9 @@ class VirtualCity:
             self._copies += 1
             self._path = self._folder / f"city-{self._copies}.db"
             shutil.copy(self._copy, self._path)
-            self.fell_back()
+            ledger = self._opened()
+            self.fell_back(ledger)
+            ledger.close()
 
     def close(self) -> None:
         if self.up:

@@ -13,6 +13,8 @@ from gateway.reader import Reader
 from gateway.store import Store
 from simulator.holdings import Holdings
 from simulator.ledger import Ledger
+from simulator.virtual_broker import VirtualBroker, VirtualCity
+from simulator.virtual_loop import VirtualLoop
 from tests.test_store import Hand, opened
 
 TOPICS = Topics("linli", "box-a")
@@ -113,6 +115,29 @@ def test_what_a_ledger_has_taken_and_not_committed_is_not_there_yet(scene: Scene
     assert any(text.startswith("packs in the ledger: ") for text in scene.unlike())
 
 
+def test_a_city_holds_what_its_backup_has_while_nobody_runs_it(scene: Scene, tmp_path: Path) -> None:
+    """A month is asked while the city is away: what the box has pruned long ago is in the backup alone."""
+    while not scene.holdings.ledger.facts:
+        scene.commit()
+        scene.send()
+    loop = VirtualLoop()
+    broker = VirtualBroker(loop, scene.dice, TOPICS, lambda *words: None)
+    folder = tmp_path / "city"
+    folder.mkdir()
+    city = VirtualCity(loop, folder, broker, "box-a", lambda *words: None)
+    for stream, body in scene.ledger.rows("SELECT stream, body FROM packs ORDER BY rowid"):
+        city.ledger.take(TOPICS.up(stream), body, 0.0)
+    city.ledger.commit()
+    city.fell_back = scene.holdings.ledger_fell_back
+    before = set(scene.holdings.ledger.facts)
+    city.copy()
+    city.die()
+    city.restore()
+    loop.close()
+    assert before
+    assert set(scene.holdings.ledger.facts) == before
+
+
 # -- asked for bit by bit --------------------------------------------------------------------------------------------
 
 
@@ -129,11 +154,10 @@ def fall_back(scene: Scene, folder: Path) -> None:
     held = scene.ledger.rows("SELECT stream, body FROM packs ORDER BY rowid").fetchall()
     scene.ledger.close()
     scene.ledger = Ledger(folder / f"city-{scene.dice.getrandbits(40)}.db")
-    scene.holdings.ledger_fell_back()
     for stream, body in held[: len(held) * 2 // 3]:
         scene.ledger.take(TOPICS.up(stream), body, 0.0)
     scene.ledger.commit()
-    scene.holdings.read_ledger(scene.ledger)
+    scene.holdings.ledger_fell_back(scene.ledger)
 
 
 def all_holes(held: Holdings) -> list[tuple[str, str, int]]:
