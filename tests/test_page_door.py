@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import select
 import shutil
 import socket
 import ssl
@@ -17,7 +18,17 @@ import pytest
 
 from gateway import cli, web
 from gateway.page_pin import FILE, LENGTH_MAX, Pin, keep, weakness
-from gateway.web import BODY_BYTES_MAX, CLIENTS_OF_ONE_MAX, HEAD_BYTES_MAX, Ask, Cookie, Listening, Reply, addresses
+from gateway.web import (
+    BODY_BYTES_MAX,
+    CLIENTS_MAX,
+    CLIENTS_OF_ONE_MAX,
+    HEAD_BYTES_MAX,
+    Ask,
+    Cookie,
+    Listening,
+    Reply,
+    addresses,
+)
 from gateway.words import LANGUAGES
 
 
@@ -207,6 +218,21 @@ def test_one_client_has_so_many_connections_and_no_more_and_others_are_served_ag
     pytest.fail("nobody is served any more")
 
 
+def test_silent_connections_of_many_clients_have_a_bound_too(served):
+    clients = []
+    for n in range(2, 3 + CLIENTS_MAX // CLIENTS_OF_ONE_MAX):
+        for _ in range(CLIENTS_OF_ONE_MAX):
+            clients.append(socket.create_connection(("127.0.0.1", served.port()), 10, (f"127.0.0.{n}", 0)))
+    assert _still_open(clients) == CLIENTS_MAX
+    for client in clients:
+        client.close()
+
+
+def _still_open(clients: list[socket.socket]) -> int:
+    time.sleep(0.5)  # until the last has been taken in or sent away
+    return len(clients) - len(select.select(clients, [], [], 0)[0])
+
+
 def test_a_fault_of_the_page_tells_nothing_of_the_code(served):
     status, answer = served.send(path="/fault")
     assert status == 500 and "secret" not in answer and "Traceback" not in answer
@@ -239,6 +265,10 @@ def test_beyond_this_machine_it_speaks_tls_alone(tmp_path):
         with socket.create_connection((own, served.port(1)), timeout=10) as client:
             client.sendall(f"GET / HTTP/1.1\r\nHost: {own}:{served.port(1)}\r\n\r\n".encode())
             assert b"200" not in everything(client)
+        silent = [socket.create_connection((own, served.port(1)), timeout=10) for _ in range(CLIENTS_OF_ONE_MAX + 9)]
+        assert _still_open(silent) == CLIENTS_OF_ONE_MAX, "without a byte of TLS from them"
+        for client in silent:
+            client.close()
     finally:
         served.close()
 
