@@ -79,10 +79,13 @@ def ask(folder: Path, request: Json, timeout_s: float = 10.0) -> Json:
                 line = stream.readline(_LINE_MAX * 16)
         except OSError as error:
             raise NotRunning(f"{folder / SOCKET_NAME}: {error}") from None
-    if not line:
+    if not line.endswith(b"\n"):  # also in the middle of it: whether it was done nobody knows
         raise NotRunning(f"{folder / SOCKET_NAME}: the gateway hung up")
-    answer = json.loads(line)
+    try:
+        answer = dict(json.loads(line))
+        found: Json = {} if "error" in answer else dict(answer["ok"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise NotRunning(f"{folder / SOCKET_NAME}: found {line[:80]!r}, expected an answer of a gateway") from None
     if "error" in answer:
         raise ValueError(answer["error"])
-    found: Json = answer["ok"]
     return found

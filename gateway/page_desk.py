@@ -7,7 +7,6 @@ has it again by itself.
 import asyncio
 import hmac
 import logging
-import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -42,6 +41,8 @@ _LOOK_AGE_S, _LOOK_TIMEOUT_S, _DO_TIMEOUT_S = 1.0, 4.0, 10.0
 _DOING_MAX = 2  # at once: the gateway has eight places at its socket, for all
 _SURE = ("output", "shelve")
 _WORDS_MAX = 300  # of what a browser sends as one field
+_NUMBER_MAX = 1e6
+_SAID_MAX = 4  # a double click has two answers, and the first one counts
 
 Asker = Callable[[Path, dict[str, Any], float], dict[str, Any]]
 
@@ -95,6 +96,7 @@ class Desk:
         self._tongues = tongues()
         self._pin, self._tries, self._sessions = Pin(folder), Tries(mono_s), Sessions(mono_s)
         self._judging = asyncio.Lock()  # of PINs: each costs a core and 16 MiB
+        self._reading = asyncio.Lock()  # of the journal
         self._mono_s = mono_s
         self._texts = {
             "/page.css": (CSS.read_text(encoding="utf-8"), "text/css"),
@@ -216,7 +218,7 @@ class Desk:
         session = self._session(ask)
         if session is None and (self._pin.stamp() or not ask.local):
             return self._login_page(tongue, 200, "")
-        async with self._judging:  # one at a time
+        async with self._reading:
             found = await asyncio.to_thread(page_journal.steps, self._folder)
         live = page_journal.journal(self._site, found, tongue)
         title = tongue.say("journal.title", name=self._site.name)
@@ -233,7 +235,7 @@ class Desk:
         except ValueError:
             return self._plain(tongue, "nothing.asked", 400)
         if deed in _SURE and ask.form.get("sure") != "yes":
-            return self._sure(ask, session, tongue, deed)
+            return self._sure(ask, request, session, tongue)
         what = tongue.say(f"do.{_deed_word(deed, ask.form)}")
         try:
             answer = await self._gateway.do(request)
@@ -241,20 +243,20 @@ class Desk:
             text = tongue.say("done" if done else "done.nothing", what=what, name=self._title(deed, name, tongue))
             if also := answer.get("also_elsewhere"):
                 text += tongue.say("sentence") + tongue.base("mode.also_elsewhere", names=", ".join(map(str, also)))
-            session.said = [(bool(done), text)]
+            told = bool(done), text
         except NotRunning:
-            session.said = [(False, tongue.say("done.away", what=what))]
+            told = False, tongue.say("done.away", what=what)
         except ValueError as error:
-            session.said = [(False, tongue.say("sentence").join(tongue.base.fault(str(error))))]
+            told = False, tongue.say("sentence").join(tongue.base.fault(str(error)))
+        session.said = [*session.said, told][-_SAID_MAX:]
         return Reply("", to=STAFF)
 
-    def _sure(self, ask: Ask, session: Session, tongue: Tongue, deed: str) -> Reply:
+    def _sure(self, ask: Ask, request: Mapping[str, Any], session: Session, tongue: Tongue) -> Reply:
         """Asked again, on a page of its own: water goes off by this, or an alarm calls nobody."""
-        say, form = tongue.say, ask.form
+        say, form, deed = tongue.say, ask.form, ask.form["deed"]
         kept = {key: value for key, value in form.items() if key not in ("form", "sure")}
         what = say(f"do.{_deed_word(deed, form)}")
-        span = tongue.base.span(60 * _number(form, "minutes")) if "minutes" in form else ""
-        span = tongue.base.span(3600 * _number(form, "hours")) if "hours" in form else span
+        for_s = 60 * request.get("minutes", 0.0) + 3600 * request.get("hours", 0.0)
         title = say("sure.title", what=what, name=self._title(deed, form.get("name", ""), tongue))
         yes = el("button", what, type="submit", id="yes")
         hidden = page_staff.fields(session.form, **kept, sure="yes")
@@ -262,7 +264,7 @@ class Desk:
             el("form", hidden, yes, method="post", action=page_staff.DO),
             el("a", say("sure.no"), href=STAFF, class_="button"),
         )
-        words = el("p", say(f"sure.{deed}")), el("p", say("sure.for", span=span)) if span else None
+        words = el("p", say(f"sure.{deed}")), el("p", say("sure.for", span=tongue.base.span(for_s))) if for_s else None
         live = el("section", words, el("div", deeds, class_="deeds"), id="sure")
         return Reply(document(tongue, title, live, path=STAFF, back=STAFF, links=self._links(tongue)))
 
@@ -320,8 +322,8 @@ def request_of(deed: str, name: str, form: Mapping[str, str]) -> dict[str, Any]:
 
 def _number(form: Mapping[str, str], key: str) -> float:
     number = float(form.get(key, ""))
-    if not math.isfinite(number):
-        raise ValueError(f"found {number}, expected a number")
+    if not abs(number) <= _NUMBER_MAX:  # nor one that is none
+        raise ValueError(f"found {number}, expected a number a form of this page has")
     return number
 
 
