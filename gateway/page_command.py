@@ -18,7 +18,13 @@ from gateway.web import Listening
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("site", metavar="SITE", help="the site file")
     parser.add_argument("--state", required=True, type=Path, metavar="DIR", help="the gateway's state folder")
-    parser.add_argument("--port", type=int, metavar="N", help="instead of the site file's; 0 takes a free one")
+    parser.add_argument("--port", type=_port, metavar="N", help="instead of the site file's; 0 takes a free one")
+
+
+def _port(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or len(text) > 5 or int(text) > 65_535:
+        raise argparse.ArgumentTypeError(f"found {text[:20]!r}, expected a port, 0 to 65535")
+    return int(text)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -8,6 +8,7 @@ import getpass
 import hashlib
 import hmac
 import json
+import logging
 import os
 import secrets
 import sys
@@ -19,6 +20,8 @@ from pathlib import Path
 import msgspec
 
 from gateway.words import LANGUAGES, PAGE_WORDS, Words
+
+log = logging.getLogger(__name__)
 
 FILE = "page-pin"
 LENGTH_MIN, LENGTH_MAX = 6, 64
@@ -39,11 +42,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """0: set. 1: it is none, or cannot be kept. From a terminal it is asked for twice, else it is the first line."""
     say = Words(args.lang, PAGE_WORDS)
-    pin = getpass.getpass(say("pin.ask")) if sys.stdin.isatty() else sys.stdin.readline().rstrip("\r\n")
+    pin = _typed(say("pin.ask")) if sys.stdin.isatty() else sys.stdin.readline().rstrip("\r\n")
     if weak := weakness(pin):
         print(say(weak, least=LENGTH_MIN, most=LENGTH_MAX), file=sys.stderr)
         return CHECK_FAILED
-    if sys.stdin.isatty() and getpass.getpass(say("pin.again")) != pin:
+    if sys.stdin.isatty() and _typed(say("pin.again")) != pin:
         print(say("pin.differ"), file=sys.stderr)
         return CHECK_FAILED
     try:
@@ -53,6 +56,14 @@ def run(args: argparse.Namespace) -> int:
         return CHECK_FAILED
     print(say("pin.set"))
     return GOOD
+
+
+def _typed(prompt: str) -> str:
+    """ "" also for who ends the input instead."""
+    try:
+        return getpass.getpass(prompt)
+    except EOFError:
+        return ""
 
 
 def weakness(pin: str) -> str:
@@ -107,7 +118,10 @@ class Pin:
             kept = json.loads(self._path.read_text())
             cost = {name: int(kept[name]) for name in _COST}
             return hmac.compare_digest(_hashed(pin, bytes.fromhex(kept["salt"]), cost), bytes.fromhex(kept["hash"]))
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+            log.error(
+                "%s: found %s, expected a PIN that can be read; run linli page pin", self._path, repr(error)[:200]
+            )
             return False
 
 

@@ -246,18 +246,27 @@ class Listening:
 
     def _renew(self) -> None:
         """Open what has come, close what has gone; what cannot be opened is told once and tried again."""
-        wanted = {address for where in self._where for address in addresses(where)} | {"127.0.0.1"}
+        wanted = {"127.0.0.1"}
+        for where in self._where:
+            found = addresses(where)
+            wanted.update(found)
+            if where not in found:
+                self._trouble(where, "" if found else "found no IPv4 address of this interface; see `ip address`")
         for address in [each for each in self._open if each not in wanted or self._open[each][1].done()]:
             server, _ = self._open.pop(address)
             server.should_exit = True
         for address in sorted(wanted - set(self._open)):
             try:
                 self._listen(address)
-                self._failed.pop(address, None)
+                self._trouble(address, "")
             except OSError as error:
-                if self._failed.get(address) != str(error):
-                    self._failed[address] = str(error)
-                    log.error("%s:%d: %s; it is tried again", address, self._port, error)
+                self._trouble(address, str(error))
+
+    def _trouble(self, where: str, why: str) -> None:
+        """Told when it begins, or changes; "" ends it."""
+        if why and self._failed.get(where) != why:
+            log.error("%s, port %d: %s; it is tried again", where, self._port, why)
+        self._failed[where] = why
 
     def _listen(self, address: str) -> None:
         local = _is_local(address)
@@ -269,13 +278,23 @@ class Listening:
             proxy_headers=False, server_header=False, limit_concurrency=CLIENTS_MAX, backlog=CLIENTS_MAX,
             h11_max_incomplete_event_size=HEAD_BYTES_MAX, timeout_keep_alive=5, timeout_graceful_shutdown=2, **tls,
         )  # fmt: skip
-        config.load()
+        _load(config)
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         sock = _Gate(socket.create_server((address, self._port), family=family))
         server = _Server(config)
         self._open[address] = server, asyncio.get_running_loop().create_task(server.serve([sock]))
         host = f"[{address}]" if ":" in address else address
         self._told(f"{'https' if tls else 'http'}://{host}:{sock.getsockname()[1]}/")
+
+
+def _load(config: uvicorn.Config) -> None:
+    """Raises OSError that names the files of TLS, which OpenSSL does not."""
+    try:
+        config.load()
+    except OSError as error:
+        files = f"{config.ssl_certfile} and {config.ssl_keyfile}"
+        expected = "a certificate and its key in PEM without a password, which this user can read"
+        raise OSError(f"found {error} at {files}, expected {expected}") from None
 
 
 def addresses(where: str) -> list[str]:

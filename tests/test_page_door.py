@@ -1,23 +1,19 @@
-"""The page's web server, over real sockets: what it refuses, what it bounds, and the PIN that is kept."""
+"""The page's web server, over real sockets: what it refuses and what it bounds."""
 
 import asyncio
-import json
 import re
 import select
 import shutil
 import socket
 import ssl
-import stat
 import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from gateway import cli, web
-from gateway.page_pin import FILE, LENGTH_MAX, Pin, keep, weakness
+from gateway import web
 from gateway.web import (
     BODY_BYTES_MAX,
     CLIENTS_MAX,
@@ -29,7 +25,6 @@ from gateway.web import (
     Reply,
     addresses,
 )
-from gateway.words import LANGUAGES
 
 
 class Served:
@@ -59,6 +54,12 @@ class Served:
         if ask.path == "/fault":
             raise RuntimeError("secret words of the code")
         return Reply(f"<p>{ask.path}</p>", cookies=(Cookie("a", "b", 60),))
+
+    def renew(self) -> None:
+        """As it does every ten seconds."""
+        done = threading.Event()
+        self._loop.call_soon_threadsafe(lambda: (self._listening._renew(), done.set()))
+        assert done.wait(10)
 
     def port(self, url: int = 0) -> int:
         return int(re.findall(r":(\d+)/", self.urls[url])[0])
@@ -283,75 +284,20 @@ def _own_address() -> str:
         return str(asking.getsockname()[0])
 
 
+def test_what_cannot_be_listened_at_is_told_once_with_what_to_look_at(tmp_path, caplog):
+    served = Served(["etho", "192.0.2.77"], [], (str(tmp_path / "page.pem"), str(tmp_path / "page.key")))
+    try:
+        served.renew()
+        assert [record.getMessage().partition(":")[0] for record in caplog.records] == [
+            "etho, port 0", "192.0.2.77, port 0"
+        ]  # fmt: skip
+        assert "see `ip address`" in caplog.text and f"{tmp_path}/page.pem and {tmp_path}/page.key" in caplog.text
+        assert len(served.urls) == 1
+    finally:
+        served.close()
+
+
 def test_an_interface_that_is_not_there_has_no_address():
     assert addresses("nosuch0") == []
     assert addresses("lo") == ["127.0.0.1"]
     assert addresses("192.0.2.4") == ["192.0.2.4"]
-
-
-# -- the PIN -----------------------------------------------------------------------------------------------------------
-
-
-def test_the_pin_is_kept_as_a_salted_hash_that_only_its_user_can_read(tmp_path):
-    keep(tmp_path, "hall482916")
-    first = (tmp_path / FILE).read_text()
-    assert stat.S_IMODE((tmp_path / FILE).stat().st_mode) == 0o600
-    assert "hall482916" not in first
-    assert set(json.loads(first)) == {"salt", "n", "r", "p", "hash"}
-    keep(tmp_path, "hall482916")
-    assert (tmp_path / FILE).read_text() != first, "the salt is another"
-    assert Pin(tmp_path).fits("hall482916")
-    assert not any(Pin(tmp_path).fits(wrong) for wrong in ("", "hall482917", "hall48291", "HALL482916", "x" * 10_000))
-
-
-@pytest.mark.parametrize(
-    "text", ["", "{}", "null", '{"salt": "zz"}', "\x00", '{"salt":"00","n":16384,"r":8,"p":1,"hash":""}']
-)
-def test_a_pin_file_that_is_broken_lets_nobody_in(tmp_path, text):
-    (tmp_path / FILE).write_text(text)
-    assert not Pin(tmp_path).fits("") and not Pin(tmp_path).fits("hall482916")
-    assert Pin(tmp_path).stamp() != "", "and it is not as if none were set"
-
-
-@pytest.mark.parametrize(
-    "pin", ["", "12345", "123456", "654321", "111111", "121212", "abcdef", "x" * (LENGTH_MAX + 1), "4829\x0716"]
-)
-def test_a_pin_that_is_easily_guessed_is_refused(pin):
-    assert weakness(pin)
-
-
-@pytest.mark.parametrize("lang", LANGUAGES)
-def test_the_command_sets_it_and_says_so(tmp_path, monkeypatch, capsys, lang):
-    monkeypatch.setattr("sys.stdin", _Lines("hall482916\n"))
-    assert cli.main(["page", "pin", "--state", str(tmp_path), "--lang", lang]) == 0
-    assert Pin(tmp_path).fits("hall482916")
-    monkeypatch.setattr("sys.stdin", _Lines("123456\n"))
-    assert cli.main(["page", "pin", "--state", str(tmp_path), "--lang", lang]) == 1
-    assert Pin(tmp_path).fits("hall482916"), "the old one stays"
-    monkeypatch.setattr("sys.stdin", _Lines("hall482916\n"))
-    assert cli.main(["page", "pin", "--state", str(tmp_path / "none"), "--lang", lang]) == 1
-    told = capsys.readouterr()
-    assert ("PIN 已设置" in told.out) == (lang == "zh-CN")
-    assert "hall482916" not in told.out + told.err
-
-
-class _Lines:
-    def __init__(self, text: str) -> None:
-        self._text = text
-
-    def isatty(self) -> bool:
-        return False
-
-    def readline(self) -> str:
-        return self._text
-
-
-def test_the_pin_belongs_to_whom_the_folder_does(tmp_path):
-    import os
-
-    if os.geteuid():
-        pytest.skip("only root sets it for another")
-    os.chown(tmp_path, 1234, 1235)
-    keep(tmp_path, "hall482916")
-    found = Path(tmp_path / FILE).stat()
-    assert (found.st_uid, found.st_gid) == (1234, 1235)
