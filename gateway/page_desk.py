@@ -42,6 +42,7 @@ _DOING_MAX = 2  # at once: the gateway has eight places at its socket, for all
 _SURE = ("output", "shelve")
 _WORDS_MAX = 300  # of what a browser sends as one field
 _NUMBER_MAX = 1e6
+_SHOWN = frozenset({"connected", "troubles", "told", "facilities", "outputs", "hands", "modes", "queues"})
 _SAID_MAX = 4  # a double click has two answers, and the first one counts
 
 Asker = Callable[[Path, dict[str, Any], float], dict[str, Any]]
@@ -62,7 +63,11 @@ class Gateway:
             if self._mono_s() - self._looked_s >= _LOOK_AGE_S:
                 request = {"ask": "look", "way": "page"}
                 try:
-                    self._found = await asyncio.to_thread(self._ask, self._folder, request, _LOOK_TIMEOUT_S)
+                    found = await asyncio.to_thread(self._ask, self._folder, request, _LOOK_TIMEOUT_S)
+                    if lacks := _SHOWN - found.keys():
+                        what = ", ".join(sorted(lacks))
+                        raise ValueError(f"found no {what}, expected the page's own version; restart both")
+                    self._found = found
                     self._seen_s = self._mono_s()
                     self._tell("")
                 except (NotRunning, ValueError) as error:
@@ -189,8 +194,17 @@ class Desk:
         live = page_staff.staff(self._site, await self._gateway.look(), tongue, session.form if session else "")
         if ask.part:
             return Reply(live)
-        before = [el("p", text, class_="notice good" if good else "notice bad", role="status")
-                  for good, text in (session.said if session else [])]  # fmt: skip
+        before = [
+            # Read aloud because it has the focus: what stands there from the start is no news to a screen reader.
+            el(
+                "p",
+                text,
+                class_="notice good" if good else "notice bad",
+                tabindex="-1",
+                autofocus="" if not n else None,
+            )
+            for n, (good, text) in enumerate(session.said if session else [])
+        ]
         if session:
             session.said = []
         else:
@@ -282,7 +296,7 @@ class Desk:
         if not self._pin.stamp():
             return self._plain(tongue, "pin.missing", status, folder=self._folder)
         field = el("input", type="password", name="pin", id="pin", required="", autocomplete="current-password",
-                   maxlength="64", aria_describedby="wrong" if wrong else None)  # fmt: skip
+                   maxlength="64", **{"aria_describedby": "wrong", "autofocus": ""} if wrong else {})  # fmt: skip
         form = el(
             "form", el("p", wrong, id="wrong", class_="notice bad", role="alert") if wrong else None,
             el("label", say("login.pin"), " ", field), el("button", say("login"), type="submit"),

@@ -40,10 +40,18 @@ def journal(site: Site, found: list[Step] | None, tongue: Tongue) -> Html:
     say = tongue.say
     if found is None:
         return el("section", el("p", say("journal.none"), class_="notice bad"), id="journal")
-    rows = [[_when(site, step, tongue), *_row(site, step, tongue)] for step in found]
+    rows = [_told(site, step, tongue) for step in found]
     heads = [say(f"journal.{key}") for key in ("when", "name", "what", "by")]
     whole = table(say("journal.last", n=len(rows)), heads, rows) if rows else el("p", say("journal.empty"))
     return el("section", whole, id="journal")
+
+
+def _told(site: Site, step: Step, tongue: Tongue) -> list[str]:
+    """A record that a later version wrote, or a broken one, is told by its type and hides no other."""
+    try:
+        return [_when(site, step, tongue), *_row(site, step, tongue)]
+    except (KeyError, ValueError, OverflowError, OSError):
+        return [tongue.log("time.unknown"), step.subject, step.type, ""]
 
 
 def _when(site: Site, step: Step, tongue: Tongue) -> str:

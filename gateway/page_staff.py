@@ -184,6 +184,7 @@ class _View:
     def _output(self, name: str, kind: str, on: bool) -> Html:
         say, way = self._say, Way(name, kind)
         hand, title = self._found["hands"].get(name), output_title(name, kind, self._tongue)
+        # A "." in the ids below, because a facility of this name may be opened, too.
         held = (
             self._base("output.hand", by=who(self._tongue, hand["by"]), minutes=-(-hand["left_s"] // 60))
             if hand
@@ -193,13 +194,13 @@ class _View:
         allowed = way.actions[:1] if self._site.outputs[name].line == "fire" else way.actions
         forms = [
             self._folded(
-                f"{action}-{name}", say(f"do.{action}"), title,
-                self._choice(f"{action}-{name}-min", say("for"), self._spans(MINUTES["output"]), "minutes"),
+                f"{action}.{name}", say(f"do.{action}"), title,
+                self._choice(f"{action}.{name}-min", say("for"), self._spans(MINUTES["output"]), "minutes"),
                 deed="output", name=name, action=action,
             )
             for action in allowed
         ]  # fmt: skip
-        forms.append(self._button(say("do.auto"), f"auto-{name}", title, deed="output", name=name, action="auto"))
+        forms.append(self._button(say("do.auto"), f"auto.{name}", title, deed="output", name=name, action="auto"))
         return el(
             "article", el("h3", title, " ", state), el("p", held),
             el("div", forms, class_="deeds") if self._form else None, id=f"output-{name}",

@@ -284,7 +284,7 @@ def test_only_what_may_be_done_has_a_button(page):
     page.found["told"] = [row("cord", may=["reset"]), row("leak", may=[])]
     body = page.get(token=page.login()).body
     assert 'id="reset-cord"' in body
-    for absent in ("acknowledge-cord", "shelve-cord", "acknowledge-leak", "reset-leak", "close-hydrant"):
+    for absent in ("acknowledge-cord", "shelve-cord", "acknowledge-leak", "reset-leak", "close.hydrant"):
         assert f'id="{absent}"' not in body, absent
 
 

@@ -132,6 +132,7 @@ def test_an_alarm_is_acknowledged_by_the_keyboard_and_is_so_in_the_gateway(centr
     tab.press("#acknowledge-source\\:n1")
     tab.wait(lambda: "已确认" in tab.run(article), "it is shown as acknowledged")
     assert "已办理" in tab.text()
+    assert "已办理" in tab.run("document.activeElement.innerText"), "where a screen reader is"
     assert centre.alarms()["source:n1"] == "acknowledged"
     reader = Reader(centre.state / DATABASE)
     try:

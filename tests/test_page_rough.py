@@ -1,15 +1,19 @@
 """The page with a hasty user, a wrong form that has the right token, and a gateway that ends within a word."""
 
 import asyncio
+import re
 import socket
 import threading
 
 import pytest
 
+from gateway import page_journal
+from gateway.alarm_journal import Step
 from gateway.control import SOCKET_NAME, NotRunning, ask
 from gateway.page_desk import SESSION
+from gateway.page_frame import tongues
 from gateway.web import Ask
-from tests.page_rig import PIN, Page, row, run
+from tests.page_rig import HOSTILE, PIN, SITE, Page, row, run, said
 
 
 @pytest.fixture
@@ -49,7 +53,7 @@ def test_a_double_click_is_told_that_it_was_done(page):
     assert "Done: Report a fault" in page.get(token=token).body
     for _ in range(20):
         page.post("/staff/do", token, deed="facility-open", name="lift-1", by="Li", form=own)
-    assert page.get(token=token).body.count('bad" role="status"') == 4, "and a hundred of them are not kept"
+    assert page.get(token=token).body.count('bad" tabindex') == 4, "and a hundred of them are not kept"
 
 
 @pytest.mark.parametrize(
@@ -105,3 +109,52 @@ def test_an_alarm_that_is_gone_meanwhile_is_told_so(page):
     page.found["told"] = [row("leak")]
     page.now_s += 2
     assert 'class="notice bad"' in page.get(token=token).body
+
+
+def test_the_first_thing_a_screen_reader_meets_is_what_came_of_a_deed_or_of_a_pin(page):
+    token = page.login()
+    for _ in range(2):
+        page.post("/staff/do", token, deed="reset", name="cord", form=page.form(token))
+        assert re.findall(r"<(\w+)[^>]*autofocus", page.get(token=token).body) == ["p"]
+    assert "autofocus" not in page.get(token=token).body + page.get().body, "nothing draws the focus for nothing"
+    assert re.findall(r"<(\w+)[^>]*autofocus", page.post("/staff/login", pin="wrong").body) == ["input"]
+
+
+def test_a_facility_may_be_called_as_an_output_is(tmp_path):
+    page = Page(tmp_path, SITE + 'facility.valve = { name = "Shower", duty = "Caretaker" }\n')
+    in_service = {"state": "in-service", "case": 0, "open": False, "opened": None, "acknowledged": False,
+                  "cause": "", "tested": None}  # fmt: skip
+    page.found["facilities"]["valve"] = in_service
+    ids = re.findall(r' id="([^"]+)"', page.get(token=page.login()).body)
+    assert sorted(ids) == sorted(set(ids)) and "open-valve" in ids and "open.valve" in ids
+
+
+OF_ANOTHER_VERSION = [
+    Step(1, 5.0, None, {"value": "half-open", "cause": {"by": HOSTILE}}, "output.changed", HOSTILE),
+    Step(1, 5.0, None, {"alarm": "leak", "why": "lunch"}, "reaction.held", "shut"),
+    Step(1, 5.0, 1e18, {"by": "Li"}, "facility.opened", "lift-1"),
+    Step(1, 5.0, None, {"name": "cord", "what": "?", "prev": "?", "state": "?"}, "alarm", "cord"),
+    Step(1, 5.0, None, {}, "alarm", "cord"),
+]
+
+
+@pytest.mark.parametrize("step", OF_ANOTHER_VERSION, ids=[each.type for each in OF_ANOTHER_VERSION])
+def test_a_record_without_words_for_it_hides_no_other(page, step):
+    known = Step(1, 4.0, None, {"by": "Li"}, "facility.tested", "lift-1")
+    for tongue in tongues().values():
+        body = page_journal.journal(page.site, [step, known], tongue)
+        assert tongue.say("journal.facility.tested") in body and step.type in body and HOSTILE not in body
+
+
+@pytest.mark.parametrize("key", ["told", "queues", "facilities", "connected"])
+def test_a_gateway_of_another_version_is_told_once_as_away_and_not_as_a_fault_of_each_look(page, caplog, key):
+    token = page.login()
+    del page.found[key]
+    for _ in range(5):
+        page.now_s += 2
+        assert "No queue information" in page.get("/").body and 'id="away"' in page.get(token=token).body
+    assert [record.getMessage() for record in caplog.records if key in record.getMessage()] != []
+    assert len(caplog.records) == 1
+    page.found = said()
+    page.now_s += 2
+    assert "Help" in page.get(token=token).body
