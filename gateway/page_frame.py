@@ -68,7 +68,8 @@ def away(tongue: Tongue, sight: Sight) -> Html:
     body = el(
         "p", el("strong", say("gateway.away")), " ", say("gateway.away.since", span=minutes(tongue, sight.away_s))
     )
-    return el("section", body, el("p", say("gateway.away.do")), id="away", class_="notice bad")
+    return el("section", body, el("p", say("gateway.away.do")), id="away", class_="notice bad",
+              data_said=say("gateway.away"))  # fmt: skip
 
 
 def document(

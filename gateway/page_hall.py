@@ -30,7 +30,8 @@ def size_css(page: Page) -> str:
 def hall(site: Site, sight: Sight, tongue: Tongue, only: str) -> Html:
     """only: one queue, "" for all of them."""
     if sight.found is None:
-        return el("section", el("p", tongue.say("hall.away")), id="away", class_="notice")
+        away = tongue.say("hall.away")
+        return el("section", el("p", away), id="away", class_="notice", data_said=away)
     say, queues = tongue.say, sight.found["queues"]
     shown = [name for name in site.queues if name in queues and only in ("", name)]
     facilities = sight.found["facilities"].items()

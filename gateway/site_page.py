@@ -52,6 +52,15 @@ def is_every_address(where: str) -> bool:
         return False
 
 
+def is_no_address(where: str) -> bool:
+    """Of what looks like one: an interface has no ":", and begins with a letter."""
+    try:
+        ipaddress.ip_address(where)
+        return False
+    except ValueError:
+        return ":" in where or where[:1].isdigit()
+
+
 def beyond(page: Page) -> Iterator[str]:
     """Where it listens beyond this machine."""
     return (where for where in page.listen if not is_loopback(where))
