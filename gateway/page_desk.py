@@ -37,7 +37,8 @@ log = logging.getLogger(__name__)
 SESSION, LANG = "linli_session", "linli_lang"
 _LANG_S = 365 * 86_400
 _HALL_EVERY_S, _STAFF_EVERY_S = 5, 3
-_LOOK_AGE_S, _LOOK_TIMEOUT_S, _DO_TIMEOUT_S = 1.0, 4.0, 10.0
+_LOOK_AGE_S, _LOOK_TIMEOUT_S = 1.0, 4.0
+_TURN_TIMEOUT_S, _DO_TIMEOUT_S = 4.0, 10.0  # with a look at most what a connection lives
 _DOING_MAX = 2  # at once: the gateway has eight places at its socket, for all
 _SURE = ("output", "shelve")
 _WORDS_MAX = 300  # of what a browser sends as one field
@@ -83,13 +84,21 @@ class Gateway:
             log.warning("the gateway does not answer: %s" if trouble else "the gateway answers again%s", trouble)
 
     async def do(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Raises NotRunning, ValueError with the gateway's own words."""
-        async with self._doing:
-            try:
-                return await asyncio.to_thread(self._ask, self._folder, {**request, "way": "page"}, _DO_TIMEOUT_S)
-            finally:
-                async with self._looking:  # what was seen meanwhile may be older than the deed
-                    self._looked_s = float("-inf")
+        """Raises NotRunning, ValueError with the gateway's own words.
+
+        A deed that waited for its turn until nobody waits for its answer is not done later on.
+        """
+        try:
+            async with asyncio.timeout(_TURN_TIMEOUT_S):
+                await self._doing.acquire()
+        except TimeoutError:
+            raise NotRunning("found deeds that wait for it already, expected a turn") from None
+        try:
+            return await asyncio.to_thread(self._ask, self._folder, {**request, "way": "page"}, _DO_TIMEOUT_S)
+        finally:
+            self._doing.release()
+            async with self._looking:  # what was seen meanwhile may be older than the deed
+                self._looked_s = float("-inf")
 
 
 class Desk:

@@ -7,12 +7,12 @@ import threading
 
 import pytest
 
-from gateway import page_journal
+from gateway import page_desk, page_journal
 from gateway.alarm_journal import Step
 from gateway.control import SOCKET_NAME, NotRunning, ask
-from gateway.page_desk import SESSION
+from gateway.page_desk import SESSION, Gateway
 from gateway.page_frame import tongues
-from gateway.web import Ask
+from gateway.web import CONNECTION_S, Ask
 from tests.page_rig import HOSTILE, PIN, SITE, Page, row, run, said
 
 
@@ -166,3 +166,25 @@ def test_a_screen_reader_hears_that_the_gateway_is_away(page, lang):
     page.found = None
     for path in ("/", "/staff"):
         assert re.match(r'<section [^>]*data-said="[^"]{5,}"', page.get(path, token=token, lang=lang, part=True).body)
+
+
+def test_a_deed_that_got_no_turn_at_a_hung_gateway_is_not_done_when_it_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(page_desk, "_TURN_TIMEOUT_S", 0.05)
+    goes_on, asked = threading.Event(), []
+
+    def hung(_folder, request, _timeout_s):
+        asked.append(request["alarm"])
+        goes_on.wait(10)
+        return {}
+
+    async def impatient() -> list:
+        gateway = Gateway(tmp_path, lambda: 0.0, hung)
+        deeds = [asyncio.create_task(gateway.do({"ask": "reset", "alarm": f"{n}"})) for n in range(5)]
+        await asyncio.sleep(0.3)
+        goes_on.set()
+        return await asyncio.gather(*deeds, return_exceptions=True)
+
+    told = run(impatient())
+    assert sorted(asked) == ["0", "1"] and told[:2] == [{}, {}]
+    assert [type(each) for each in told[2:]] == [NotRunning] * 3
+    assert page_desk._DO_TIMEOUT_S + page_desk._LOOK_TIMEOUT_S + 4.0 < CONNECTION_S, "told before the connection ends"
