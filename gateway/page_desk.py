@@ -190,8 +190,9 @@ class Desk:
         return Reply("", to=STAFF, cookies=(Cookie(SESSION, token, int(SESSION_S)),))
 
     async def _logout(self, ask: Ask, tongue: Tongue) -> Reply:
-        if self._checked(ask):
-            self._sessions.close(ask.cookies.get(SESSION, ""))
+        if self._session(ask) and not self._checked(ask):
+            return Reply("", to=STAFF)  # still signed in, and seen to be so
+        self._sessions.close(ask.cookies.get(SESSION, ""))
         return Reply("", to=STAFF, cookies=(Cookie(SESSION, "", 0),))
 
     # -- the staff ----------------------------------------------------------------------------------------------------

@@ -188,3 +188,12 @@ def test_a_deed_that_got_no_turn_at_a_hung_gateway_is_not_done_when_it_goes_on(t
     assert sorted(asked) == ["0", "1"] and told[:2] == [{}, {}]
     assert [type(each) for each in told[2:]] == [NotRunning] * 3
     assert page_desk._DO_TIMEOUT_S + page_desk._LOOK_TIMEOUT_S + 4.0 < CONNECTION_S, "told before the connection ends"
+
+
+def test_nobody_who_is_still_signed_in_looks_signed_out(page):
+    """An older tab's button: the session goes on, so its cookie stays and the view is what comes."""
+    token = page.login()
+    reply = page.post("/staff/logout", token, form="of another session")
+    assert (reply.to, reply.cookies) == ("/staff", ()) and "Help" in page.get(token=token).body
+    reply = page.post("/staff/logout", token, form=page.form(token))
+    assert [(each.value, each.for_s) for each in reply.cookies] == [("", 0)]
