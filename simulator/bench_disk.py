@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 _TOOLS = ("mkfs.ext4", "mount", "umount", "losetup", "fsfreeze", "sync")
+MOUNTED = "noatime,lazytime"  # as docs/install.md has it
 _SECTOR_B = 512
 PATH_BYTES_MAX = 80  # a Unix socket's path ends at 107, and the gateway's lie folders below this one
 _PATH = "/usr/sbin:/sbin:/usr/bin:/bin"
@@ -42,7 +43,7 @@ class LoopDisk:
             # No lazy set-up: its writes, minutes later, would be counted as ours.
             _call("mkfs.ext4", "-q", "-b", "4096", "-E", "lazy_itable_init=0,lazy_journal_init=0", str(self._image))
             self._device = _call("losetup", "--find", "--show", str(self._image)).strip()
-            _call("mount", "-o", "noatime", self._device, str(self.path))
+            _call("mount", "-o", MOUNTED, self._device, str(self.path))
         except OSError:
             self.__exit__()
             raise

@@ -395,4 +395,4 @@ def test_check_effective_prints_the_settings_and_nothing_else(capsys):
     assert run_check(str(DEMO), "--effective") == 0
     text = capsys.readouterr().out
     assert hashlib.sha256(text.encode()).hexdigest()[:8] == load(DEMO).cfg
-    assert tomllib.loads(text)["store"]["node_commit_ms"] == 5000
+    assert tomllib.loads(text)["store"]["node_commit_ms"] == 30_000
