@@ -32,6 +32,7 @@ STATE, ETC = "/var/lib/linli", "/etc/linli"
 SITE = f"{ETC}/site.toml"
 USERS, RULES = "/etc/sysusers.d/linli.conf", "/etc/udev/rules.d/70-linli.rules"
 JOURNAL = "/etc/systemd/journald.conf.d/linli.conf"
+KERNEL = "/etc/sysctl.d/60-linli.conf"
 COMMAND = "/usr/local/bin/linli"
 UNTOLD = "/run/linli.untold"
 """What was changed since systemd and udev were last told. A restart of the machine tells them, and clears it."""
@@ -62,6 +63,7 @@ def plan(machine: Machine, site: Site, program: Step) -> list[Step]:
         File(SITE, site.path.read_bytes(), 0o640, group=USER),
         File(RULES, rules(site).encode()),
         File(JOURNAL, (_HERE / "journald.conf").read_bytes()),
+        File(KERNEL, (_HERE / "sysctl.conf").read_bytes()),
         program,
         Symlink(COMMAND, f"{HOME}/bin/linli"),
         File(f"/etc/systemd/system/{UNIT}", (_HERE / UNIT).read_bytes()),
@@ -198,6 +200,8 @@ class Told(NamedTuple):
             machine.run(["udevadm", "trigger", "--subsystem-match=tty", "--subsystem-match=gpio"])
         if JOURNAL in changed:
             machine.run(["systemctl", "restart", "systemd-journald"])
+        if KERNEL in changed:
+            machine.run(["systemctl", "restart", "systemd-sysctl"])
         for unit in self.units:
             machine.run(["systemctl", "restart", unit])
         note.unlink(missing_ok=True)
@@ -228,7 +232,7 @@ def remove(machine: Machine, purge: bool, dry: bool) -> Iterator[str]:
             machine.run(["systemctl", "disable", "--now", unit])
     units = [path for unit in (PAGE_UNIT, UNIT) for path in (Enabled(unit).path, f"/etc/systemd/system/{unit}")]
     paths = [
-        *units, COMMAND, HOME, f"{HOME}-new", f"{HOME}-old", JOURNAL, RULES, USERS, UNTOLD,
+        *units, COMMAND, HOME, f"{HOME}-new", f"{HOME}-old", JOURNAL, KERNEL, RULES, USERS, UNTOLD,
         *((ETC, STATE) if purge else ()),
     ]  # fmt: skip
     there = [path for path in paths if machine.at(path).is_symlink() or machine.at(path).exists()]

@@ -233,8 +233,7 @@ class Ward:
         site = SITE
         if self._fault.budget_mb is not None:
             site = self._folder / "site.toml"
-            plain = SITE.read_text()
-            site.write_text(plain.replace("store = { ", f"store = {{ budget_mb = {self._fault.budget_mb}, "))
+            site.write_text(f"{SITE.read_text()}store = {{ budget_mb = {self._fault.budget_mb} }}\n")
         command = ["run", str(site), "--state", str(self._stage.state), "--links", str(self._stage.links)]
         return Keeper(self._processes, [*command, "--broker", self._relay.url], self._folder, self._mono_s)
 
