@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 _TOOLS = ("mkfs.ext4", "mount", "umount", "losetup", "fsfreeze", "sync")
-MOUNTED = "noatime,lazytime"  # as docs/install.md has it
+MOUNTED = "noatime,commit=300"  # as docs/install.md has it
 _SECTOR_B = 512
 PATH_BYTES_MAX = 80  # a Unix socket's path ends at 107, and the gateway's lie folders below this one
 _PATH = "/usr/sbin:/sbin:/usr/bin:/bin"

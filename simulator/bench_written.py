@@ -30,8 +30,9 @@ db = sqlite3.connect(sys.argv[1], timeout=30)
 db.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
 before = dict(line.split(": ") for line in open("/proc/self/io").read().splitlines())["write_bytes"]
 db.execute("BEGIN IMMEDIATE")  # so that nobody else appends
-with open(sys.argv[1] + "-wal", "ab") as log:
-    log.write(bytes(max(0, int(sys.argv[2]) - log.tell())))
+with open(sys.argv[1] + "-wal", "ab", buffering=0) as log:
+    while log.tell() < int(sys.argv[2]):
+        log.write(bytes(4096))  # one long write lies in the cache in large pieces, which count whole when a page of them changes
 db.execute("ROLLBACK")
 print(before)
 """
