@@ -31,7 +31,9 @@ def site_text(commit_every_s: float) -> str:
     """The demonstration's site with another `commit_every_s`. Raises BenchError."""
     text = SITE.read_text()
     if re.search(r"(?m)^\[?store\b", text):
-        raise BenchError(f"{SITE}: found settings of the store, expected none: what is measured is what a box does by itself")
+        raise BenchError(
+            f"{SITE}: found settings of the store, expected none: what is measured is what a box does by itself"
+        )
     return f"{text}store = {{ commit_every_s = {commit_every_s} }}\n"
 
 

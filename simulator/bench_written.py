@@ -32,7 +32,7 @@ before = dict(line.split(": ") for line in open("/proc/self/io").read().splitlin
 db.execute("BEGIN IMMEDIATE")  # so that nobody else appends
 with open(sys.argv[1] + "-wal", "ab", buffering=0) as log:
     while log.tell() < int(sys.argv[2]):
-        log.write(bytes(4096))  # one long write lies in the cache in large pieces, which count whole when a page of them changes
+        log.write(bytes(4096))  # what is written in one lies in the cache in one, and counts whole when a page changes
 db.execute("ROLLBACK")
 print(before)
 """
