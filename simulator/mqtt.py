@@ -157,10 +157,6 @@ class Connection:
             self._client.ack(mid, 1)
         self._unsettled.clear()
 
-    @property
-    def unsettled(self) -> int:
-        return len(self._unsettled)
-
     def close(self) -> None:
         """Say goodbye; the broker keeps the session."""
         if self.up and not self.error:
