@@ -223,8 +223,7 @@ class Machines:
     def run(self, sensors: Sequence[str], values: Sequence[float], monos_s: Sequence[float]) -> None:
         """feed() for each row."""
         for sensor, value, mono_s in zip(sensors, values, monos_s, strict=True):
-            for rows in self._of.get(sensor, ()):
-                rows.feed(sensor, value, mono_s)
+            self.feed(sensor, value, mono_s)
 
     def tick(self, mono_s: float, wall_s: float | None = None) -> dict[str, float]:
         """The score of each machine of which a row has just been scored."""

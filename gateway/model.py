@@ -117,8 +117,7 @@ def _show(args: argparse.Namespace, package: Package, what: str) -> int:
 def _list(args: argparse.Namespace) -> int:
     """What runs is asked of the gateway that runs here; else --site says what would."""
     try:
-        answer = ask(args.state, {"ask": "model", "deed": "list", "name": "", "version": "", "by": args.by,
-                                  "after_days": 0.0})  # fmt: skip
+        answer = _asked(args, "list")
     except NotRunning as error:
         print(f"linli model: which of them runs is not known, as no gateway answers: {error}", file=sys.stderr)
         answer = None
@@ -148,7 +147,8 @@ def _collect(args: argparse.Namespace) -> int:
 
 def _decide(args: argparse.Namespace) -> int:
     try:
-        rows = _asked(args, args.do)
+        rows = _asked(args, args.do)["models"]
+        assert isinstance(rows, list)
     except NotRunning as error:
         return _no_gateway(args, error)
     for row in rows:
@@ -162,9 +162,8 @@ def _decide(args: argparse.Namespace) -> int:
 
 def _learn(args: argparse.Namespace) -> int:
     name, of = args.what
-    wanted: Json = {"ask": "model", "deed": "learn", "name": name, "of": of, "by": args.by, "after_days": 0.0}
     try:
-        ask(args.state, wanted)
+        _asked(args, "learn", of=of)
     except NotRunning as error:
         return _no_gateway(args, error)
     print(f"{name} learns {of} anew.")
@@ -178,14 +177,12 @@ def _no_gateway(args: argparse.Namespace, error: NotRunning) -> int:
     )
 
 
-def _asked(args: argparse.Namespace, deed: str) -> list[Json]:
+def _asked(args: argparse.Namespace, deed: str, **more: object) -> Json:
     """Raises NotRunning, ValueError."""
     name, version = [*args.what, "", ""][:2]
     wanted: Json = {"ask": "model", "deed": deed, "name": name, "version": version, "by": args.by,
                     "after_days": args.after_days}  # fmt: skip
-    models = ask(args.state, wanted)["models"]
-    assert isinstance(models, list)
-    return models
+    return ask(args.state, wanted | more)
 
 
 def _say(text: str, code: int) -> int:

@@ -55,8 +55,8 @@ def _runs(answer: Mapping[str, Any] | None, name: str, version: str) -> str:
             return "probation" if one["on_probation"] else "active"
         if one["model"] == name and one["other"] == version:
             return "before" if one["on_probation"] else "shadow"
-    versions = {one["model"] for one in answer["models"]}
-    return "active" if name in answer["uses"] and name not in versions else ""
+    with_versions = {one["model"] for one in answer["models"]}
+    return "active" if name in answer["uses"] and name not in with_versions else ""
 
 
 def lines(found: Iterable[Mapping[str, Any]]) -> list[str]:

@@ -164,6 +164,10 @@ class Desk:
         stamp = self._pin.stamp()
         return self._sessions.find(ask.cookies.get(SESSION, ""), stamp) if stamp else None
 
+    def _must_sign_in(self, ask: Ask, session: Session | None) -> bool:
+        """Until a PIN is set, at the box itself one may look."""
+        return session is None and bool(self._pin.stamp() or not ask.local)
+
     def _checked(self, ask: Ask) -> Session | None:
         """Of a form that this page gave out."""
         session = self._session(ask)
@@ -199,7 +203,7 @@ class Desk:
 
     async def _staff(self, ask: Ask, tongue: Tongue) -> Reply:
         session = self._session(ask)
-        if session is None and (self._pin.stamp() or not ask.local):
+        if self._must_sign_in(ask, session):
             return Reply("", 401, "text/plain") if ask.part else self._login_page(tongue, 200, "")
         live = page_staff.staff(self._site, await self._gateway.look(), tongue, session.form if session else "")
         if ask.part:
@@ -240,7 +244,7 @@ class Desk:
 
     async def _journal(self, ask: Ask, tongue: Tongue) -> Reply:
         session = self._session(ask)
-        if session is None and (self._pin.stamp() or not ask.local):
+        if self._must_sign_in(ask, session):
             return self._login_page(tongue, 200, "")
         async with self._reading:
             found = await asyncio.to_thread(page_journal.steps, self._folder)
@@ -295,7 +299,7 @@ class Desk:
     def _title(self, deed: str, name: str, tongue: Tongue) -> str:
         """What people call it."""
         if deed == "output":
-            return output_title(name, self._site.outputs[name].kind, tongue) if name in self._site.outputs else name
+            return output_title(self._site, name, tongue)
         tables: list[Mapping[str, Any]] = [self._site.alarms, self._site.facilities]
         return str(next((table[name].title for table in tables if name in table), name))
 

@@ -47,7 +47,11 @@ def local(site: Site, wall_s: float, form: str) -> str:
     return datetime.fromtimestamp(wall_s, ZoneInfo(site.tz)).strftime(form)
 
 
-def output_title(name: str, kind: str, tongue: Tongue) -> str:
+def output_title(site: Site, name: str, tongue: Tongue) -> str:
+    """What people call it; its bare name where the site file has it no more."""
+    if name not in site.outputs:
+        return name
+    kind = site.outputs[name].kind
     return tongue.say(f"kind.{kind}") + f" {name}" * (name != kind)
 
 

@@ -76,7 +76,7 @@ def _row(site: Site, step: Step, tongue: Tongue) -> list[str]:
     if sort == "reaction":
         return [step.subject, say(f"journal.held.{data['why']}"), _named(site, f"alarm:{data['alarm']}", tongue)]
     return [
-        _output(site, step.subject, tongue),
+        output_title(site, step.subject, tongue),
         _output_words(what, data, tongue),
         _of_cause(site, data.get("cause"), tongue),
     ]
@@ -96,10 +96,6 @@ def _output_words(what: str, data: Json, tongue: Tongue) -> str:
     if what == "refused":
         return tongue.say("journal.refused", what=tongue.say(f"do.{value}"), why=who(tongue, data["why"]))
     return tongue.say(f"is.{value}")
-
-
-def _output(site: Site, name: str, tongue: Tongue) -> str:
-    return output_title(name, site.outputs[name].kind, tongue) if name in site.outputs else name
 
 
 def _of_cause(site: Site, cause: object, tongue: Tongue) -> str:

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 from gateway.site_page import Page, beyond, is_every_address, is_no_address
-from gateway.site_reader import UNREAD, Mistake, quoted
-from gateway.site_rules import read
+from gateway.site_reader import Mistake, quoted
+from gateway.site_rules import items, read
 from gateway.site_tables import SiteFile
 
 
@@ -12,8 +12,8 @@ def page_rules(file: SiteFile) -> Iterator[Mistake]:
     page = file.page
     if page is None or not read(file, "page") or not read(page, "listen", "cert", "key", "roles"):
         return
-    for index, where in enumerate(page.listen):
-        if where is not UNREAD and (is_every_address(where) or is_no_address(where)):
+    for index, where in items(page.listen):
+        if is_every_address(where) or is_no_address(where):
             expected = "an address or interface of this machine, each by its name"
             yield Mistake(("page", "listen", index), quoted(where), expected, 'write for example listen = ["eth0"]')
     if (page.key is None) != (page.cert is None):

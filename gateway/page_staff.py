@@ -183,7 +183,7 @@ class _View:
 
     def _output(self, name: str, kind: str, on: bool) -> Html:
         say, way = self._say, Way(name, kind)
-        hand, title = self._found["hands"].get(name), output_title(name, kind, self._tongue)
+        hand, title = self._found["hands"].get(name), output_title(self._site, name, self._tongue)
         # A "." in the ids below, because a facility of this name may be opened, too.
         held = (
             self._base("output.hand", by=who(self._tongue, hand["by"]), minutes=-(-hand["left_s"] // 60))

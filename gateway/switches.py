@@ -195,9 +195,8 @@ class Switches:
     def tick(self, now_s: float) -> list[Record]:
         """Hands whose time is over, and what follows."""
         held = [(switch, switch.hand) for switch in self._switches.values() if switch.hand]
-        label = self._label() if held else None
         for switch, hand in held:
-            if label and hand.end.left_s(label) <= 0:
+            if hand.end.left_s(self._label()) <= 0:
                 self._let_go(switch)
         return self.settle(now_s)
 

@@ -66,16 +66,20 @@ def plan(machine: Machine, site: Site, program: Step) -> list[Step]:
         File(KERNEL, (_HERE / "sysctl.conf").read_bytes()),
         program,
         Symlink(COMMAND, f"{HOME}/bin/linli"),
-        File(f"/etc/systemd/system/{UNIT}", (_HERE / UNIT).read_bytes()),
+        File(_unit(UNIT), (_HERE / UNIT).read_bytes()),
         Enabled(UNIT),
         *_page(machine, site),
         *([Told((UNIT, PAGE_UNIT) if site.page else (UNIT,))] if machine.live else []),
     ]
 
 
+def _unit(unit: str) -> str:
+    return f"/etc/systemd/system/{unit}"
+
+
 def _page(machine: Machine, site: Site) -> Iterator[Step]:
     """The page is a service of its own, and goes again when the site file no longer has one."""
-    unit = f"/etc/systemd/system/{PAGE_UNIT}"
+    unit = _unit(PAGE_UNIT)
     if site.page:
         yield File(unit, (_HERE / PAGE_UNIT).read_bytes())
         yield Enabled(PAGE_UNIT)
@@ -163,7 +167,7 @@ class Stopped(NamedTuple):
         return f"systemctl: {self.unit}"
 
     def state(self, machine: Machine) -> str:
-        return CHANGED if machine.at(f"/etc/systemd/system/{self.unit}").exists() else SAME
+        return CHANGED if machine.at(_unit(self.unit)).exists() else SAME
 
     def do(self, machine: Machine) -> None:
         machine.run(["systemctl", "disable", "--now", self.unit])
@@ -227,10 +231,10 @@ def _note(machine: Machine, path: str) -> None:
 
 def remove(machine: Machine, purge: bool, dry: bool) -> Iterator[str]:
     """Each path that was taken away. The user stays: files elsewhere may be its own."""
-    for unit in (PAGE_UNIT, UNIT):
-        if machine.live and not dry and machine.at(f"/etc/systemd/system/{unit}").exists():
-            machine.run(["systemctl", "disable", "--now", unit])
-    units = [path for unit in (PAGE_UNIT, UNIT) for path in (Enabled(unit).path, f"/etc/systemd/system/{unit}")]
+    for service in (Stopped(PAGE_UNIT), Stopped(UNIT)):
+        if machine.live and not dry and service.state(machine) != SAME:
+            service.do(machine)
+    units = [path for unit in (PAGE_UNIT, UNIT) for path in (Enabled(unit).path, _unit(unit))]
     paths = [
         *units, COMMAND, HOME, f"{HOME}-new", f"{HOME}-old", JOURNAL, KERNEL, RULES, USERS, UNTOLD,
         *((ETC, STATE) if purge else ()),

@@ -129,9 +129,7 @@ def fixtures(folder: Path) -> Numbers:
 
 def generic(minutes: Numbers) -> Numbers:
     """Scores by five minutes, of means of which half is known, as gateway/row_models.py gives them."""
-    parts = minutes.reshape(-1, MIN_A_ROW, minutes.shape[1])
-    known = np.isfinite(parts).sum(axis=1)
-    means = np.where(known * 2 >= MIN_A_ROW, np.nansum(parts, axis=1) / np.maximum(known, 1), np.nan)
+    means = flat.means(minutes, MIN_A_ROW)
     channels = Channels(means.shape[1])
     return np.array([channels.step(now, row * ROW_S % DAY_S / DAY_S).standing for row, now in enumerate(means)])
 

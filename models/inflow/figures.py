@@ -99,10 +99,8 @@ def _fixtures() -> list[tuple[str, Numbers]]:
 
 def _flat() -> Numbers:
     """Litres an hour of the fixtures together, NaN where less than half of the hour was measured."""
-    by_hour = flat.minutes(data.data_dir("weusedto"), *FIXTURE_DAYS).mean_m3_s.reshape(-1, 60)
-    known = np.isfinite(by_hour).sum(axis=1)
-    mean_m3_s = np.nansum(by_hour, axis=1) / np.maximum(known, 1)
-    return np.where(known >= 30, mean_m3_s / flat.LITRE * 3600, np.nan)
+    seen = flat.minutes(data.data_dir("weusedto"), *FIXTURE_DAYS)
+    return flat.means(seen.mean_m3_s, 60) / flat.LITRE * 3600
 
 
 def _by_minutes() -> dict[str, Any]:

@@ -54,6 +54,13 @@ def minutes(folder: Path, first: str, last: str) -> Flat:
     return Flat(first_s, mean, np.where(known, by_minute[:, 0], np.nan))
 
 
+def means(minutes: NDArray[np.float64], n: int) -> NDArray[np.float64]:
+    """Of each n minutes that follow one another, along the first axis; NaN where less than half of them is known."""
+    parts = minutes.reshape(-1, n, *minutes.shape[1:])
+    known = np.isfinite(parts).sum(axis=1)
+    return np.where(known * 2 >= n, np.nansum(parts, axis=1) / np.maximum(known, 1), np.nan)
+
+
 def seconds(folder: Path, first_s: int, end_s: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """(flow, known): inflow of each second, m3/s, and whether all taps were measured in each minute.
 
