@@ -22,8 +22,11 @@ def note(db: sqlite3.Connection, drafts: Iterable[Draft]) -> None:
 
 
 def forget(db: sqlite3.Connection, streams: Iterable[str]) -> None:
-    """A pack of the same transaction holds all that the journal has of these streams."""
-    for stream in streams:
+    """A pack of the same transaction holds all that the journal has of these streams.
+
+    In one order, whatever a set makes of them: which pages are free first says where the next rows go.
+    """
+    for stream in sorted(streams):
         db.execute("DELETE FROM journal WHERE stream = ?", (STREAMS.index(stream),))
 
 
