@@ -17,8 +17,8 @@ from models import data
 from models.queues import bench, labels, predictor, snapshots
 from models.queues.days import Day, Record, Usual
 from models.queues.features import NAMES, features, hall
-from models.queues.margins import NOMINAL, Margins
-from models.queues.replay import Replay
+from models.queues.margins import NOMINAL, Margins, score_of
+from models.queues.replay import Asked, Replay
 from models.queues.snapshots import Row, SnapshotError
 from models.session import ModelError
 
@@ -256,6 +256,31 @@ def test_what_is_owed_is_paid_at_the_lower_end_by_what_was_told_and_within_bound
     assert margins.owed == -30.0
     low, high = margins.interval(60.0, 0.4)
     assert 0 <= low <= 60 <= high
+
+
+def test_the_head_of_the_line_raises_the_upper_end_to_its_own_wait_so_far_and_nothing_else() -> None:
+    margins = Margins(-1.0, 1.0)
+    calm = margins.interval(20.0, 0.4)
+    assert margins.interval(20.0, 0.4, score_of(20.0, 0.4, calm[1] - 1)) == calm
+    assert margins.interval(20.0, 0.4, score_of(20.0, 0.4, 60.0)) == pytest.approx((calm[0], 60.0))
+    days_min = 3 * 24 * 60.0
+    assert margins.interval(20.0, 0.4, score_of(20.0, 0.4, days_min))[1] < 120.0
+    assert margins.interval(20.0, 0.4) == calm
+
+
+def test_while_a_display_stands_still_the_bench_raises_the_upper_end_to_what_its_head_has_waited() -> None:
+    """A ticket each five minutes, forecast to wait 20; nobody is called after 600 until all are, at 680."""
+    asked = []
+    for drawn in range(500, 800, 5):
+        called = 680 if 580 < drawn < 680 else drawn + 20
+        pair = labels.Pair(drawn, 3, called - drawn, called, None, None, None, None)
+        asked.append((Asked(("new", "1"), [], pair), predictor.Forecast(20.0, 0.4)))
+    high = {row.pair.minute: row.high_min for row in bench._office("2020-02-05", asked, Margins(-1.0, 1.0))}
+    assert high[615] < 33.0  # the head, of 585, has waited 30
+    assert {minute: high[minute] for minute in range(620, 680, 5)} == pytest.approx(
+        {minute: minute - 585 for minute in range(620, 680, 5)}
+    )
+    assert high[680] < 60.0  # its margin has learnt; nobody is late
 
 
 # -- folders as people give them --------------------------------------------------------------------------------------

@@ -2,8 +2,9 @@
 
 Each day is replayed in order of time. A forecast sees rows at or before its moment, and whole earlier days: those of
 the folder and those that ship with the model. Margins learn from judged waits alone, each when a snapshot shows its
-call; whether a queue's day is judged at all is known at its end. Judged are the rows where every plain forecast is
-defined, as in the published table.
+call; whether a queue's day is judged at all is known at its end. The head of a line is the oldest ticket that was asked
+about and no snapshot shows as called; who is never called is left out, which matters only where a later number is
+called nevertheless (card.md). Judged are the rows where every plain forecast is defined, as in the published table.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from models.queues.labels import CLIP_MIN, Pair
-from models.queues.margins import NOMINAL, Margins
+from models.queues.margins import NOMINAL, Margins, score_of
 from models.queues.predictor import FOLDER, Forecast, Predictor
 from models.queues.replay import Asked, Replay
-from models.queues.snapshots import Folder, SnapshotError, read
+from models.queues.snapshots import Folder, Queue, SnapshotError, read
 from models.session import ModelError
 
 PLAIN = ("hol", "les", "ql_rate", "ql_system")
@@ -65,16 +66,23 @@ def _day(
 
 def _office(date: str, asked: Sequence[tuple[Asked, Forecast]], margins: Margins) -> Iterator[Judged]:
     ended: list[tuple[int, int, tuple[float, float]]] = []
+    waiting: dict[Queue, dict[int, None]] = {}  # of each, the first is the head of its line
 
     def learn(until_min: float) -> None:
         while ended and ended[0][0] <= until_min:
             _, k, told_min = heapq.heappop(ended)
             a, forecast = asked[k]
+            del waiting[a.queue][k]
             margins.learn(*forecast, told_min, a.pair.wait_min)
+
+    def head_score(queue: Queue, minute: int) -> float:
+        head = next(iter(waiting.get(queue, ())), None)
+        return -inf if head is None else score_of(*asked[head][1], minute - asked[head][0].pair.minute)
 
     for k, (a, forecast) in enumerate(asked):
         learn(a.pair.minute)
-        told_min = margins.interval(*forecast)
+        told_min = margins.interval(*forecast, head_score(a.queue, a.pair.minute))
+        waiting.setdefault(a.queue, {})[k] = None
         yield Judged(a.queue[0], date, forecast.wait_min, *told_min, a.pair)
         heapq.heappush(ended, (a.pair.called_minute, k, told_min))
     learn(inf)  # the day is over

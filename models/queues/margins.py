@@ -7,12 +7,15 @@ inside moves it in by less, so that in the long run the share outside is as aske
 The long run is long: with a hundred tickets a margin has hardly moved. So what the intervals owe is counted, waits
 outside less those that may be, and paid at once at the lower end, where a wider interval costs the fewest minutes; the
 upper one, by which people plan, stays calm.
+
+What has ended says nothing of a display that stands still, behind which everybody is late at once. Who stands at the
+head of the line does: their score so far is what this line is good for now, and no upper end is told below it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import exp, log
+from math import exp, inf, log
 
 NOMINAL = 0.8
 """Share of the waits that an interval should hold."""
@@ -30,6 +33,9 @@ PAY, PAY_MAX = 0.25, 1.5
 OWED_MAX = 30.0
 """Waits owed beyond are forgiven: a day that went wrong altogether is not paid for until summer. Like the other steps
 and tails this was chosen on days of the training, held out: card.md."""
+
+HEAD_MAX = 4.0
+"""The head of the line counts with no higher score: a display may stand for hours, and somebody leave unseen."""
 
 SOFT_MIN = 5.0
 """A wait of a minute or two is no matter of ratios."""
@@ -49,13 +55,14 @@ class Margins:
     waits: int = 0
     owed: float = 0.0
 
-    def interval(self, wait_min: float, spread: float) -> tuple[float, float]:
-        """(low, high) in minutes, around the forecast and never below 0."""
+    def interval(self, wait_min: float, spread: float, head: float = -inf) -> tuple[float, float]:
+        """(low, high) in minutes, around the forecast and never below 0. head: score so far of who is next."""
         soft = wait_min + SOFT_MIN
         low = self.low - min(max(PAY * self.owed, -PAY_MAX), PAY_MAX)
+        high = max(self.high, min(head, HEAD_MAX))
         return (
             max(min(soft * exp(low * spread) - SOFT_MIN, wait_min), 0.0),
-            max(soft * exp(self.high * spread) - SOFT_MIN, wait_min),
+            max(soft * exp(high * spread) - SOFT_MIN, wait_min),
         )
 
     def learn(self, wait_min: float, spread: float, told_min: tuple[float, float], waited_min: float) -> None:
@@ -70,4 +77,5 @@ class Margins:
 
 
 def score_of(wait_min: float, spread: float, waited_min: float) -> float:
+    """waited_min: in all, or so far."""
     return log((max(waited_min, 0.0) + SOFT_MIN) / (wait_min + SOFT_MIN)) / spread
