@@ -8,7 +8,7 @@ plain rules have been closer, they answer.
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from math import exp, log
+from math import exp, inf, log
 from typing import Protocol
 
 import msgspec
@@ -17,7 +17,7 @@ from gateway.waiting import Estimate, Forecast, Grounds, Line, PlainForecast
 from models.queues import predictor
 from models.queues.days import DAYS_MAX, Day, Record, Usual
 from models.queues.features import features, hall
-from models.queues.margins import SOFT_MIN, Margins
+from models.queues.margins import SOFT_MIN, Margins, score_of
 from models.session import ModelError
 
 logger = logging.getLogger(__name__)
@@ -165,7 +165,10 @@ class TrainedForecast:
             return plain
         wait_min, spread = found
         wait_min = min(max((wait_min + SOFT_MIN) * exp(self._house.bias) - SOFT_MIN, 0.0), predictor.WAIT_MAX_MIN)
-        low_min, high_min = self._house.margins().interval(wait_min, spread)
+        head = -inf
+        if line.head and line.head_s is not None:
+            head = score_of(line.head.wait_min, line.head.spread, line.head_s / 60)
+        low_min, high_min = self._house.margins().interval(wait_min, spread, head)
         grounds = Grounds(wait_min, spread, (low_min, high_min), plain.wait_s if plain else None)
         errors = self._errors.get(line.service)
         if plain and errors and errors.plain_is_better():

@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from math import inf
 from typing import NamedTuple
 
 from gateway.hall_clock import HallClock
@@ -13,6 +14,7 @@ _CALLS_MAX = 1000  # of an hour and a service
 _SERVICES = 20  # so many of the last ones are the mean service time
 _HOUR_S, _QUARTER_S = 3600.0, 900.0
 _SEE_EVERY_S = 60.0
+_AT_ONCE_S = 1.0  # tickets drawn within are of one moment
 
 
 class _Line:
@@ -21,6 +23,7 @@ class _Line:
         self.calls: deque[float] = deque(maxlen=_CALLS_MAX)
         self.services: deque[float] = deque(maxlen=_SERVICES)
         self.last_s: float | None = None
+        self.drawn_s = -inf  # when the newest ticket that was called was drawn: who is older was passed over
         self.called = 0
 
 
@@ -67,6 +70,7 @@ class Lines:
         told = self._told.pop(ticket, None)
         if wait_s is not None and not visit.sort:
             line.last_s = wait_s
+            line.drawn_s = max(line.drawn_s, at_s - wait_s)
             if told:
                 self._forecast.learn(*told, wait_s)
 
@@ -107,14 +111,18 @@ class Lines:
         while here.calls and here.calls[0] < now_s - _HOUR_S:
             here.calls.popleft()
         windows = self._stands.open_for(service, now_s)
-        head = next((visit for visit in here.waiting.values() if not visit.sort), None)
+        ticket, head = next(((t, visit) for t, visit in here.waiting.items() if not visit.sort), ("", None))
+        head_s = self.age_s(head, now_s) if head else None
+        told = self._told.get(ticket)
+        if told and (told[0].service != service or head_s is None or now_s - head_s < here.drawn_s - _AT_ONCE_S):
+            told = None
         services = here.services
         return Line(
             service, len(here.waiting), len(windows), round(sum(self._part(w, service) for w in windows), 3),
             sum(map(self._stands.is_idle, windows)),
             self._calls_since(here, now_s - _QUARTER_S), len(here.calls),
-            self.age_s(head, now_s) if head else None, here.last_s,
-            sum(services) / len(services) if services else None, *hours, here.called,
+            head_s, here.last_s, sum(services) / len(services) if services else None, *hours, here.called,
+            told[1].grounds if told else None,
         )  # fmt: skip
 
     def see(self, now_s: float, hours: Callable[[str, float], Hours]) -> None:

@@ -17,15 +17,24 @@ _SOFT_S = 60.0  # a wait of seconds is no matter of ratios
 _CALLS_LEAST = 3
 
 
+class Grounds(NamedTuple):
+    """What a trained model said of a ticket, told or not, for it to learn from, and what the plain rules said."""
+
+    wait_min: float
+    spread: float
+    interval_min: tuple[float, float]
+    plain_s: float | None
+
+
 class Line(NamedTuple):
     """One service at one moment, before a ticket is drawn.
 
     waiting: tickets. windows: open ones that serve it, and `servers` the part of them that it can expect: a window of
     two services, each with as many waiting, is half a server to each. idle: windows of it without a ticket.
     called_15, called_60: tickets called in the last 15 and 60 min; calls: since this start. head_s: how long the head
-    of the line has waited. last_s: how long the one called last had waited. service_s: mean of the last services.
-    minute: of the local day; weekday: 0 is Monday; closes_min: until it closes. None: nobody knows (nobody waits, was
-    called, clock unsure).
+    of the line has waited; head: what was said of it, unless it was passed over. last_s: how long the one called last
+    had waited. service_s: mean of the last services. minute: of the local day; weekday: 0 is Monday; closes_min: until
+    it closes. None: nobody knows (nobody waits, was called, clock unsure).
     """
 
     service: str
@@ -42,15 +51,7 @@ class Line(NamedTuple):
     minute: float | None = None
     closes_min: float | None = None
     calls: int = 0
-
-
-class Grounds(NamedTuple):
-    """What a trained model said of a ticket, told or not, for it to learn from, and what the plain rules said."""
-
-    wait_min: float
-    spread: float
-    interval_min: tuple[float, float]
-    plain_s: float | None
+    head: Grounds | None = None
 
 
 class Estimate(NamedTuple):

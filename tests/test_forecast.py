@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from gateway.forecast import TrainedForecast, forecast_of
-from gateway.waiting import NOMINAL, Estimate, Line, PlainForecast
+from gateway.waiting import NOMINAL, Estimate, Grounds, Line, PlainForecast
 from models.queues.features import NAMES
 from models.queues.margins import Margins
 from models.queues.predictor import Forecast, Predictor
@@ -170,6 +170,19 @@ def test_what_the_intervals_owe_survives_a_restart_and_older_state_owes_nothing(
     assert told(older.forecast, line).low_s > before.low_s
 
 
+def test_who_has_waited_longer_than_was_said_at_the_head_of_the_line_raises_the_upper_end_of_those_behind() -> None:
+    hall = Hall(Fixed(20.0))
+    hall.day(weekday=2)
+    hall.day(weekday=3, last=600)
+    line = hall.line(601, 3)
+    calm = told(hall.forecast, line)
+    late = told(hall.forecast, line._replace(head=calm.grounds, head_s=calm.high_s + 600.0))
+    assert (late.wait_s, late.low_s) == (calm.wait_s, calm.low_s)
+    assert late.high_s == pytest.approx(calm.high_s + 600.0)
+    assert told(hall.forecast, line._replace(head=calm.grounds, head_s=calm.high_s - 60.0)) == calm
+    assert told(hall.forecast, line._replace(head=calm.grounds, head_s=None)) == calm
+
+
 def test_a_model_that_fails_is_taken_out_and_the_plain_rules_go_on() -> None:
     hall = Hall(Fixed())
     hall.day(weekday=2)
@@ -230,6 +243,45 @@ def test_a_halls_tickets_become_what_the_model_is_asked_and_what_it_learns_from(
         rig.go(120)
     assert isinstance(house := rig.kept["waits:house"], dict)
     assert house["waits"] == 1  # what A2 and A3 were told, the restart forgot
+
+
+def test_a_hall_knows_what_was_said_of_the_head_of_its_line_until_that_is_passed_over() -> None:
+    asked: dict[str, Line] = {}
+
+    class Listens(PlainForecast):
+        """Says of each ticket the minute in which it was drawn."""
+
+        def expect(self, line: Line) -> Estimate:
+            asked[line.service] = line
+            return Estimate(0.0, 0.0, 0.0, Grounds(line.minute or 0.0, 0.4, (0.0, 0.0), None))
+
+    rig = hall_rig.Hall()
+    rig.forecast = Listens
+    rig.start()
+
+    def said_of_head(service: str = "A") -> float | None:
+        assert rig.state
+        head = asked[service].head
+        return round(head.wait_min) if head else None
+
+    rig.say("opened", window="1")
+    assert said_of_head() is None
+    for number in range(1, 6):
+        rig.say("issued", f"A{number}")
+        rig.go(300)
+    rig.say("issued", "Y1")
+    assert said_of_head() == 540
+    rig.say("called", "A1", "1")
+    rig.say("called", "Y1", "1")  # who has priority passes nobody over
+    assert said_of_head() == 545
+    rig.say("called", "A3", "1")
+    assert said_of_head() is None  # A2 is still there
+    rig.say("called", "A2", "1")
+    assert said_of_head() == 555
+    rig.say("transferred", "A4", "1", to="B")
+    assert (said_of_head("A"), said_of_head("B")) == (560, None)
+    rig.start()
+    assert said_of_head() is None  # a restart forgets what was told
 
 
 def test_a_centre_without_queues_pays_for_no_model() -> None:
