@@ -72,10 +72,10 @@ class Sender:
         self._progress_ms = self._mono_ms()
 
     def acked(self, boot: int, received: int, durable: int, go_back: bool = False) -> None:
-        """The gateway's marks. go_back: it saw a hole behind `received`."""
+        """The gateway's marks. go_back: it saw a hole behind `received`, whatever it said before."""
         if boot != self.boot or not durable <= received < self.next:
             return  # meant for an earlier boot of ours, or not for us
-        if received > self.received:
+        if go_back or received > self.received:
             self.received = received
             self._progress_ms = self._mono_ms()
         if durable > self.durable:

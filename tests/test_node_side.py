@@ -60,6 +60,17 @@ def test_a_node_goes_back_when_told_when_stuck_and_when_asked_who_it_is(clock: C
     assert heard(side) == [(HELLO, 5)]
 
 
+def test_a_gateway_that_knows_less_than_it_once_said_is_sent_what_it_lacks(clock: Clock) -> None:
+    side = node(clock)
+    for _ in range(4):
+        side.add(DATA, FLOW1, 1.0)
+    heard(side)
+    side.feed(encode(ASK, 0, 0) + ack(3, 1))  # the question of its new run, overtaken by a word of the old one
+    assert heard(side) == [(HELLO, 2), (DATA, 4)]
+    side.feed(ack(1, 1, NACK))
+    assert heard(side) == [(DATA, 2), (DATA, 3), (DATA, 4)]
+
+
 def test_progress_however_slow_is_not_stuck(clock: Clock) -> None:
     side = node(clock)
     for _ in range(4):
