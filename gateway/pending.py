@@ -23,7 +23,8 @@ _LONG_PER_PACK = 20  # of 2 KB or so
 _DENSE_S = 1.0
 _LATE_S = 5.0  # a minute takes what comes so long after the interval that ends in it
 _URGENT_S = 0.01  # so that the commit is done within 20 ms
-_ALONG = 1 / 6  # of their interval: local readings due so soon go along with a commit that nobody is waiting for
+_ALONG = 1 / 2  # of an interval: readings that have waited so long go along with a commit that comes sooner
+_ALONG_MAX = 200  # readings that an alarm's commit takes along: packing more would hold it up
 _RECORD_OVERHEAD_B = 64
 _PACK_ROOM_B = PACK_BYTES_MAX - 4_000
 
@@ -152,11 +153,17 @@ class _Readings:
         """Whether one message may not hold all of it."""
         return self.count >= PACK_RECORDS_MAX or self.count * self._widest_b > _PACK_ROOM_B
 
-    def packs(self, *, everything: bool) -> list[list[Column]]:
-        """Cut into packs that each fit a message, sensor by sensor; what fills none stays, unless everything goes."""
+    def take(self) -> list[Column]:
+        """All of it, which is no more here."""
+        columns = self._all()
+        self._columns, self.count = {}, 0
+        return columns
+
+    def full_packs(self) -> list[list[Column]]:
+        """What fills packs; the rest stays."""
         packs = _cut(self._all())
         last_is_full = sum(len(column.monos) for column in packs[-1]) == PACK_RECORDS_MAX
-        rest = [] if everything or last_is_full else packs.pop()
+        rest = [] if last_is_full else packs.pop()
         if packs:
             self._columns, self.count = {}, 0
             for column in rest:
@@ -171,7 +178,7 @@ def _is_over(due_s: float | None, now_s: float) -> bool:
 
 
 def _cut(columns: list[Column]) -> list[list[Column]]:
-    """All but the last are full."""
+    """Into packs that each fit a message, sensor by sensor; all but the last are full."""
     packs: list[list[Column]] = [[]]
     records, room_b = 0, _PACK_ROOM_B
     for column in columns:
@@ -207,13 +214,13 @@ class Pending:
         self._wall: Label | None = None
         self._records: dict[str, list[Json]] = {"alarms": [], "events": [], "health": []}
         self._told = 0  # how many of the open events are in the journal already
-        self._events_since_s = 0.0
+        self._events_closed_s = float("-inf")
         self._drafts: list[Draft] = []
         self._closed: set[str] = set()
         self._marks: dict[str, tuple[int, int]] = {}
         self._keep: dict[str, str | None] = {}
         self._due_s: float | None = None  # something must be durable
-        self._is_urgent = False  # and is waited for: it takes no pack along that is not due
+        self._is_urgent = False  # and is waited for: it takes no great pack along that is not due
         self._close_s: float | None = None  # numbered readings must become a pack
         self._local_due_s: float | None = None
         self.kept: dict[str, object] = {}  # all that `keep` said, and what build.py found in the store
@@ -245,8 +252,6 @@ class Pending:
 
     def record(self, stream: str, record: Record, now_s: float) -> None:
         waiting = self._records[stream]
-        if stream == "events" and not waiting:
-            self._events_since_s = now_s
         waiting.append(record.as_record() | ({"test": True} if self.test and stream == "events" else {}))
         self.records += 1
         if stream == "health":
@@ -309,8 +314,7 @@ class Pending:
 
     def seal(self) -> None:
         """Close what is open, so that one label is true for all of it (clock known, clock stepped)."""
-        self._close(self._numbered)
-        self._close(self._local)
+        self._close()
         self._close_samples()
         for stream in self._records:
             self._close_records(stream)
@@ -318,27 +322,32 @@ class Pending:
     def take(self, now_s: float, *, everything: bool = False, dense: bool = False) -> Work | None:
         """What is due now, as one commit; None when nothing is.
 
-        dense: the city is away or behind, so nobody gains from small packs of events; they stay open up to a second.
+        What has waited for half of its interval goes along, so that intervals fall in step and a box writes no more
+        commits than it must. dense: the city is away or behind, so nobody gains from small packs of events: one a
+        second at most.
         """
         due = everything or _is_over(self._due_s, now_s)
         if not (due or _is_over(self._local_due_s, now_s) or _is_over(self.samples.due_s, now_s)):
             return None
-        soon_s = now_s if self._is_urgent else now_s + _ALONG * self._local_s
+        is_small = self._numbered.count + self._local.count + self.samples.open <= _ALONG_MAX
+        ahead = _ALONG if is_small or not self._is_urgent else 0.0
+        soon_s = now_s + ahead * self._local_s
         samples_due = everything or _is_over(self.samples.due_s, soon_s)
         local_due = samples_due or _is_over(self._local_due_s, soon_s)
         if samples_due:
             self._close_samples()
-        if local_due:
-            self._close(self._local)
-            self._local_due_s = None
         # an open pack would be written twice: now into the journal, and again when it is closed
-        numbered_too = local_due and not self._is_urgent and self._numbered.count
-        if everything or numbered_too or _is_over(self._close_s, now_s):
-            self._close(self._numbered)
-        elif self._numbered.overflows:
-            self._close(self._numbered, everything=False)
+        numbered_too = local_due and self._numbered.count > 0 and not self._is_urgent
+        numbered_due = everything or numbered_too or _is_over(self._close_s, now_s + ahead * self._numbered_s)
+        self._close(numbered=numbered_due, local=local_due)
+        if local_due:
+            self._local_due_s = None
+        if self._numbered.overflows:
+            self._close_full()
         for stream in self._records:
-            if stream != "events" or everything or not dense or now_s >= self._events_since_s + _DENSE_S:
+            if stream != "events" or everything or not dense or now_s >= self._events_closed_s + _DENSE_S:
+                if stream == "events" and self._records[stream]:
+                    self._events_closed_s = now_s
                 self._close_records(stream)
         self._due_s, self._is_urgent = None, False
         return self._emptied(now_s, everything)
@@ -353,7 +362,7 @@ class Pending:
             journal.append(Draft("events", self._label(), records=untold))
             self._told += len(untold)
         if self._told:
-            self._by(self._events_since_s + _DENSE_S)
+            self._by(self._events_closed_s + _DENSE_S)
         work = Work(self._drafts, self._marks, self._keep, frozenset(self._closed), journal, self._groups)
         self._drafts, self._marks, self._keep, self._closed, self._groups = [], {}, {}, set(), []
         self.records = self._local.count + self._numbered.count
@@ -371,17 +380,27 @@ class Pending:
             for column in group.columns:
                 self._minutes.add(column)
 
-    def _close(self, waiting: _Readings, *, everything: bool = True) -> None:
-        packs = waiting.packs(everything=everything) if waiting.count else []
+    def _close(self, *, numbered: bool = True, local: bool = True) -> None:
+        """Into packs together."""
+        if columns := (self._numbered.take() if numbered else []) + (self._local.take() if local else []):
+            self._draft(_cut(columns))
+        if numbered:
+            self._closed.add("readings")
+            self._close_s = None
+
+    def _close_full(self) -> None:
+        if packs := self._numbered.full_packs():
+            self._draft(packs)
+            self._closed.add("readings")
+            if not self._numbered.count:
+                self._close_s = None
+
+    def _draft(self, packs: list[list[Column]]) -> None:
         for columns in packs:
             self._drafts.append(Draft("readings", self._label(), columns))
             for column in columns:  # what is sampled is counted there
                 if column.source and column.sensor not in self.samples.sensors:
                     self._minutes.add(column)
-        if waiting is self._numbered and (packs or everything):
-            self._closed.add("readings")
-            if not waiting.count:
-                self._close_s = None
 
     def _close_records(self, stream: str) -> None:
         if self._records[stream]:

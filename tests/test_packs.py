@@ -120,26 +120,72 @@ def test_a_local_reading_waits_for_its_own_interval_and_a_numbered_one_for_its_o
     assert pending.due_in_s(10.0) == 20 and pending.records == 1
 
 
-def test_what_an_interval_ends_goes_into_one_commit_and_an_alarm_takes_nothing_along():
+def sampled(pending: Pending, count: int, now_s: float) -> None:
+    for i in range(count):
+        pending.reading(f"local{i}", "", "", Reading(f"gpio:{i}", 1.0, now_s), now_s)
+        pending.samples.add(f"local{i}", "", Reading(f"gpio:{i}", 1.0, now_s), now_s)
+
+
+@pytest.mark.parametrize(
+    ("at_s", "streams", "noted", "groups"),
+    [(14.0, ["events"], 1, 0), (16.0, ["readings", "events"], 1, 1)],
+)
+def test_what_has_waited_for_half_of_its_interval_goes_along_with_an_event(at_s, streams, noted, groups):
     pending = Pending(lambda: KNOWN, 10, 30)
-    pending.reading("local", "", "", Reading("gpio:1", 1.0, 0.0), 0.0)
-    pending.samples.add("local", "", Reading("gpio:1", 1.0, 0.0), 0.0)
-    pending.reading("node", "", "n1", Reading("n1:a", 1.0, 29.0, 1, 1), 29.0)
+    sampled(pending, 1, 0.0)
+    pending.reading("node", "", "n1", Reading("n1:a", 1.0, at_s, 1, 1), at_s)
+    pending.record("events", Record("ticket.issued", "k1", at_s, {"value": "A001"}), at_s)
+    work = pending.take(at_s + 0.02)
+    assert work and [draft.stream for draft in work.drafts] == streams
+    assert len(work.journal) == noted and len(work.samples) == groups
+    pending.record("events", Record("ticket.issued", "k1", at_s + 6, {"value": "A002"}), at_s + 6)
+    work = pending.take(at_s + 6.02)
+    assert work and "readings" in work.closed and not work.journal, "the node's pack is closed and not noted again"
+
+
+def test_an_event_does_not_wait_for_the_packing_of_a_great_many_samples():
+    pending = Pending(lambda: KNOWN, 10, 30)
+    sampled(pending, 101, 0.0)
     pending.record("events", Record("ticket.issued", "k1", 29.0, {"value": "A001"}), 29.0)
     work = pending.take(29.5)
-    assert work and [draft.stream for draft in work.drafts] == ["events"] and len(work.journal) == 1
-    assert work.samples == []
+    assert work and [draft.stream for draft in work.drafts] == ["events"] and not work.samples
     work = pending.take(30.0)
-    assert work and [draft.records for draft in work.drafts] == [1, 1] and len(work.samples) == 1
+    assert work and [draft.records for draft in work.drafts] == [101] and work.samples[0].samples == 101
+
+
+def test_what_an_interval_ends_goes_into_one_commit_and_one_pack():
+    pending = Pending(lambda: KNOWN, 10, 30)
+    sampled(pending, 1, 0.0)
+    pending.reading("node", "", "n1", Reading("n1:a", 1.0, 29.0, 1, 1), 29.0)
+    work = pending.take(30.0)
+    assert work and [draft.records for draft in work.drafts] == [2] and len(work.samples) == 1
     assert work.journal == [] and "readings" in work.closed
     assert pending.due_in_s(30.0) is None and pending.records == 0
 
 
-def test_local_readings_go_along_with_a_commit_shortly_before_their_interval_ends():
+def test_intervals_that_begin_apart_fall_in_step():
+    pending = Pending(lambda: KNOWN, 30, 30)
+    commits = 0
+    for s in range(600):
+        if s % 5 == 0:
+            pending.reading("node", "", "n1", Reading("n1:a", 1.0, s, 1, s + 1), s)
+        if s >= 11:
+            sampled(pending, 1, s)
+        if s % 60 == 50:
+            pending.record("health", Record("health", "box", s, {"value": 1}), s)
+        commits += pending.take(s) is not None
+    assert 19 <= commits <= 21
+
+
+def test_while_the_city_is_away_a_lone_event_is_written_once_and_many_make_a_pack_a_second():
     pending = Pending(lambda: KNOWN, 10, 30)
-    pending.reading("local", "", "", Reading("gpio:1", 1.0, 0.0), 0.0)
-    for began_s, records in ((9.0, [1]), (20.0, [1, 1])):
-        pending.reading("node", "", "n1", Reading("n1:a", 1.0, began_s, 1, int(began_s)), began_s)
-        work = pending.take(began_s + 10)
-        assert work and [draft.records for draft in work.drafts] == records
-    assert pending.due_in_s(30.0) is None
+    packs, noted = [], 0
+    for ms in range(10_000):
+        now_s = 100 + ms / 1000
+        if ms == 0 or (5000 <= ms < 7000 and ms % 100 == 0):
+            pending.record("events", Record("ticket.issued", "k1", now_s, {"value": "A001"}), now_s)
+        if work := pending.take(now_s, dense=True):
+            packs += [draft.records for draft in work.drafts]
+            noted += sum(draft.records for draft in work.journal)
+    assert packs == [1, 1, 10, 9]
+    assert noted == 18, "that which a second ends with goes into its pack at once"
