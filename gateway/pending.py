@@ -7,14 +7,14 @@ readings (pins, polled meters) wait for their own, longer interval: that is thei
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from itertools import count
 from typing import NamedTuple, Protocol
 
 import msgspec
 
-from drivers.reading import GOOD, Reading, Run
-from gateway.contract import PACK_BYTES_MAX, PACK_RECORDS_MAX, Json, Label, Record
+from drivers.reading import Reading, Run
+from gateway.contract import Json, Label, Record
 from gateway.minutes import Cell, Minutes
+from gateway.open_readings import OpenReadings, cut
 from gateway.packs import Column, encode_columns, encode_records
 from gateway.samples import Group, Samples
 
@@ -25,8 +25,6 @@ _LATE_S = 5.0  # a minute takes what comes so long after the interval that ends 
 _URGENT_S = 0.01  # so that the commit is done within 20 ms
 _ALONG = 1 / 2  # of an interval: readings that have waited so long go along with a commit that comes sooner
 _ALONG_MAX = 200  # readings that an alarm's commit takes along: packing more would hold it up
-_RECORD_OVERHEAD_B = 64
-_PACK_ROOM_B = PACK_BYTES_MAX - 4_000
 
 
 class Stamp(Protocol):
@@ -102,101 +100,8 @@ class Confirm(NamedTuple):
     unopened: dict[str, list[tuple[int, str]]] = {}
 
 
-class _Readings:
-    """Columns of the readings that are in no pack yet, by (source, boot) and sensor."""
-
-    def __init__(self) -> None:
-        self._columns: dict[tuple[str, int], dict[str, Column]] = {}
-        self.count = 0
-        self._widest_b = _RECORD_OVERHEAD_B
-
-    def add(self, sensor: str, unit: str, source: str, reading: Reading) -> None:
-        columns = self._of(source, reading.boot)
-        column = columns.get(sensor) or self._born(columns, Column(sensor, unit, source, reading.boot))
-        column.monos.append(reading.mono_s)
-        column.values.append(reading.value)
-        if source:
-            column.seqs.append(reading.seq)
-        if reading.quality != GOOD:
-            column.odd.append((len(column.values) - 1, reading.quality))
-        if type(reading.value) is str and len(reading.value) > column.longest:
-            column.longest = len(reading.value)
-            self._widest_b = max(self._widest_b, _width_b(column))
-        self.count += 1
-
-    def extend(self, run: Run, sensors: Iterable[tuple[str, str]]) -> None:
-        source, boot = run.source, run.boot
-        columns = self._of(source, boot)
-        for (sensor, unit), mono_s, value, seq in zip(sensors, run.monos_s, run.values, count(run.first)):
-            column = columns.get(sensor) or self._born(columns, Column(sensor, unit, source, boot))
-            column.monos.append(mono_s)
-            column.values.append(value)
-            column.seqs.append(seq)
-        self.count += len(run.values)
-
-    def _of(self, source: str, boot: int) -> dict[str, Column]:
-        return self._columns.setdefault((source, boot), {})
-
-    def _born(self, columns: dict[str, Column], column: Column) -> Column:
-        columns[column.sensor] = column
-        self._widest_b = max(self._widest_b, _width_b(column))
-        return column
-
-    def _all(self) -> list[Column]:
-        return [column for columns in self._columns.values() for column in columns.values()]
-
-    def untold(self) -> list[Column]:
-        return [column.untold() for column in self._all() if column.told < len(column.monos)]
-
-    @property
-    def overflows(self) -> bool:
-        """Whether one message may not hold all of it."""
-        return self.count >= PACK_RECORDS_MAX or self.count * self._widest_b > _PACK_ROOM_B
-
-    def take(self) -> list[Column]:
-        """All of it, which is no more here."""
-        columns = self._all()
-        self._columns, self.count = {}, 0
-        return columns
-
-    def full_packs(self) -> list[list[Column]]:
-        """What fills packs; the rest stays."""
-        packs = _cut(self._all())
-        last_is_full = sum(len(column.monos) for column in packs[-1]) == PACK_RECORDS_MAX
-        rest = [] if last_is_full else packs.pop()
-        if packs:
-            self._columns, self.count = {}, 0
-            for column in rest:
-                column.told = 0  # the journal forgets it with the packs before it
-                self._born(self._of(column.source, column.boot), column)
-                self.count += len(column.monos)
-        return packs
-
-
 def _is_over(due_s: float | None, now_s: float) -> bool:
     return due_s is not None and now_s >= due_s
-
-
-def _cut(columns: list[Column]) -> list[list[Column]]:
-    """Into packs that each fit a message, sensor by sensor; all but the last are full."""
-    packs: list[list[Column]] = [[]]
-    records, room_b = 0, _PACK_ROOM_B
-    for column in columns:
-        width_b = _width_b(column)
-        at, length = 0, len(column.monos)
-        while at < length:
-            if records == PACK_RECORDS_MAX or room_b < width_b:
-                packs.append([])
-                records, room_b = 0, max(_PACK_ROOM_B, width_b)
-            fitting = min(length - at, PACK_RECORDS_MAX - records, room_b // width_b)
-            packs[-1].append(column if fitting == length else column.part(at, at + fitting))
-            at, records, room_b = at + fitting, records + fitting, room_b - fitting * width_b
-    return packs
-
-
-def _width_b(column: Column) -> int:
-    """At most what one of its readings takes in a message."""
-    return _RECORD_OVERHEAD_B + len(column.sensor) + len(column.source) + column.longest
 
 
 class Pending:
@@ -206,7 +111,7 @@ class Pending:
         self._label = label
         self._numbered_s = node_commit_s
         self._local_s = commit_every_s
-        self._numbered, self._local = _Readings(), _Readings()
+        self._numbered, self._local = OpenReadings(), OpenReadings()
         self.samples = Samples(commit_every_s)
         self._minutes = Minutes(max(node_commit_s, commit_every_s) + _LATE_S)
         self._groups: list[Group] = []
@@ -383,7 +288,7 @@ class Pending:
     def _close(self, *, numbered: bool = True, local: bool = True) -> None:
         """Into packs together."""
         if columns := (self._numbered.take() if numbered else []) + (self._local.take() if local else []):
-            self._draft(_cut(columns))
+            self._draft(cut(columns))
         if numbered:
             self._closed.add("readings")
             self._close_s = None

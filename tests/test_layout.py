@@ -68,8 +68,8 @@ GATEWAY_ORDER = (
     "hall_clock", "forecast", "waiting",
     # to the city, and what keeps it
     "around", "uplink", "session", "commands", "wire", "courier", "link", "reader", "storage", "store", "confirming",
-    "salvage", "budget", "numbers", "history", "lookback", "journal", "kept", "pending", "minutes", "samples", "packs",
-    "planes", "wal", "schema",
+    "salvage", "budget", "numbers", "history", "lookback", "journal", "kept", "pending", "open_readings", "minutes",
+    "samples", "packs", "planes", "wal", "schema",
     # the site file
     "config", "site_writer", "page_rules", "facility_rules", "machine_rules", "alarm_rules", "output_rules",
     "site_kiosks", "site_rules", "site_devices", "site_reader", "site_tables",
