@@ -15,6 +15,7 @@ CHUNK_PACKS = 64
 _PRUNE_PACKS = 200
 _ROOMY_TO = 0.85
 FULL_AT = 0.90  # of the budget: begin to give up
+_LEAST_B = 131_072  # the tables of an empty store take a third of it
 REASON = "disk-budget"
 
 
@@ -41,13 +42,13 @@ class Evicted(NamedTuple):
 class Budget:
     """Owned by the store; works inside the store's transaction."""
 
-    def __init__(self, db: sqlite3.Connection, pages_max: int, history: History) -> None:
+    def __init__(self, db: sqlite3.Connection, budget_b: int, history: History) -> None:
         self._db = db
         self._history = history
-        self.pages_max = pages_max
-        self._limit_pages = pages_max
+        self.pages_max = max(_LEAST_B, budget_b) // self._pragma("page_size")
+        self._limit_pages = self.pages_max
         self._beyond: dict[tuple[_Step, int], int] = {}  # of a step and an epoch: up to this id nothing is left to pick
-        db.execute(f"PRAGMA max_page_count = {pages_max}")
+        db.execute(f"PRAGMA max_page_count = {self.pages_max}")
 
     def _pragma(self, name: str) -> int:
         return int(self._db.execute(f"PRAGMA {name}").fetchone()[0])

@@ -18,7 +18,7 @@ from urllib.parse import urlencode
 from gateway.contract import STREAMS
 
 SCHEMA_VERSION = 3
-PAGE_BYTES = 1024  # a commit of one event writes 11 KB instead of 25 KB with 4096; see ARCHITECTURE.md
+PAGE_BYTES = 512  # of a new file; the larger, the more a commit of one event writes: ARCHITECTURE.md
 CACHE = "cache_size=-512"  # KiB a connection that stays open; SQLite's own 2,000 would take days to fill, like a leak
 _EPOCH_SHIFT, _STREAM_SHIFT = 48, 44
 _FOUND_BROKEN = "quick_check: "
@@ -29,8 +29,8 @@ _SMALL_TABLES = ("box", "epochs", "streams", "sources", "keep", "journal", "name
 _MIGRATE_S = 540.0  # within the unit's TimeoutStartSec; an index over a database of gigabytes takes minutes
 _WRITE_PRAGMAS = (
     "journal_mode=WAL", "synchronous=FULL", "secure_delete=OFF", "journal_size_limit=16777216", CACHE,
-    f"wal_autocheckpoint={4_096_000 // PAGE_BYTES}",
 )  # fmt: skip
+_LOG_BYTES = 4_096_000  # at which the log is checkpointed
 _SICK_DISK = 75  # of the process that migrates: sysexits' "try again later"
 N_MAX = (1 << _STREAM_SHIFT) - 1
 
@@ -176,6 +176,8 @@ def open_to_write(path: Path, vfs: str = "") -> sqlite3.Connection:
     try:
         for pragma in _WRITE_PRAGMAS:
             db.execute(f"PRAGMA {pragma}")
+        page_b = db.execute("PRAGMA page_size").fetchone()[0]  # an older file keeps its own
+        db.execute(f"PRAGMA wal_autocheckpoint={_LOG_BYTES // page_b}")
     except sqlite3.Error:
         db.close()
         raise

@@ -21,7 +21,7 @@ from gateway.notify import still_starting
 from gateway.numbers import Numbers
 from gateway.pending import Confirm, Draft, Stamp, Work
 from gateway.salvage import AHEAD, Aside, Salvaged, copy_out, fell_back, salvage
-from gateway.schema import PAGE_BYTES, WAITING, broken, ensure, inode_of, is_corrupt, is_whole, open_to_write, pack_id
+from gateway.schema import WAITING, broken, ensure, inode_of, is_corrupt, is_whole, open_to_write, pack_id
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class Store:
         self._stamp = stamp
         self._label = stamp.label
         self._dice = dice
-        self._pages_max = max(128, int(budget_mb * 1e6) // PAGE_BYTES)
+        self._budget_b = int(budget_mb * 1e6)
         self._confirmed_h, self._event_h = confirmed_days * 24, max(confirmed_days, event_days) * 24
         self._history_h = raw_days * 24, minute_days * 24
         self._polled = polled
@@ -128,7 +128,7 @@ class Store:
         self._is_open = True
         self._numbers = Numbers(self._db)
         self.history = History(self._db, *self._history_h)
-        self._budget = Budget(self._db, self._pages_max, self.history)
+        self._budget = Budget(self._db, self._budget_b, self.history)
         self._inode = inode_of(self.path)
         self._aside.lay_ballast()
 
@@ -298,7 +298,7 @@ class Store:
         The log is begun again and keeps its blocks, so that others who fill the disk cannot take them; and what the
         city lacks is given up only for want of pages, never for want of a log.
         """
-        if self._budget.used_pages < self._pages_max * 0.98:
+        if self._budget.used_pages < self._budget.pages_max * 0.98:
             self._budget.stop_growing()
         try:
             done = self._aside.drop_ballast()

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from gateway.home import DATABASE
+from gateway.schema import PAGE_BYTES
 
 _GARBLED_PAGES = 3
-_PAGE_BYTES = 1024
 _CHUNK_BYTES = 1 << 20
 _WAL_HEADER_BYTES = 32
 
@@ -91,8 +91,8 @@ def _garble(path: Path, dice: random.Random, first: int = 0) -> None:
     size = path.stat().st_size
     with open(path, "r+b", buffering=0) as file:
         for _ in range(_GARBLED_PAGES):
-            at = dice.randrange(first, max(first + 1, size - _PAGE_BYTES)) // _PAGE_BYTES * _PAGE_BYTES
-            os.pwrite(file.fileno(), dice.randbytes(_PAGE_BYTES), max(at, first))
+            at = dice.randrange(first, max(first + 1, size - PAGE_BYTES)) // PAGE_BYTES * PAGE_BYTES
+            os.pwrite(file.fileno(), dice.randbytes(PAGE_BYTES), max(at, first))
 
 
 def _garble_database(bed: Bed) -> None:

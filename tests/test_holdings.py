@@ -34,7 +34,7 @@ class Scene:
         self.store: Store
         self.restart()
         self.store._db.execute("CREATE TABLE fill (body BLOB)")  # so that little is left of the budget
-        self.store._db.execute("INSERT INTO fill VALUES (zeroblob(80000))")
+        self.store._db.execute("INSERT INTO fill VALUES (zeroblob(91000))")
 
     def restart(self) -> None:
         if hasattr(self, "store"):
