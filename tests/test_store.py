@@ -2,11 +2,13 @@
 
 import random
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from drivers.reading import Reading
+from gateway import schema
 from gateway.contract import Label, Record
 from gateway.packs import open_records
 from gateway.pending import Confirm, Pending, Work
@@ -205,7 +207,15 @@ def accounted(folder: Path, stream: str) -> set[int]:
     return held
 
 
-def test_over_the_budget_readings_go_before_events_and_every_number_is_accounted_for(tmp_path, hand):
+@pytest.mark.parametrize("page_b", [schema.PAGE_BYTES, 1024])  # an older file keeps its own
+def test_over_the_budget_readings_go_before_events_and_every_number_is_accounted_for(
+    tmp_path, hand, page_b
+):
+    opened(tmp_path, hand).close()
+    with closing(sqlite3.connect(tmp_path / "linli.db")) as db:
+        for statement in ("PRAGMA journal_mode = DELETE", f"PRAGMA page_size = {page_b}", "VACUUM"):
+            db.execute(statement)
+        assert db.execute("PRAGMA page_size").fetchone() == (page_b,)
     store = opened(tmp_path, hand, budget_mb=2)
     for i in range(500):
         hand.mono += 1
