@@ -132,7 +132,7 @@ def test_what_a_broken_file_lost_is_told_within_the_contract(tmp_path: Path) -> 
 
 
 def test_what_the_disk_had_no_room_for_is_told_within_the_contract(tmp_path: Path) -> None:
-    night = Night(tmp_path, budget_mb=0.5)
+    night = Night(tmp_path, budget_mb=0.35)
     night.away = True
     for _ in range(120):
         night.facts(400)

@@ -130,7 +130,7 @@ def test_a_corrupt_database_names_what_it_lost_and_keeps_what_opens(world, tmp_p
 
 
 def test_a_full_disk_gives_up_readings_first_and_says_which(tmp_path):
-    world = World(tmp_path, random.Random(7), budget_mb=1.0)
+    world = World(tmp_path, random.Random(7), budget_mb=0.7)
     world.away = True
     for _ in range(600):
         world.facts(400)

@@ -113,7 +113,7 @@ def test_a_month_in_which_the_store_grows_is_found_out(monkeypatch: pytest.Monke
         folder = place.template.parent / "month"
         folder.mkdir()
         lines: list[str] = []
-        outcome = month.play_month(1, place, folder, 100.0, lines.append)
+        outcome = month.play_month(1, place, folder, 200.0, lines.append)
     assert any("the store grows" in problem for problem in outcome.problems)
     assert len(lines) >= 2
 
