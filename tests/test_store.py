@@ -208,9 +208,7 @@ def accounted(folder: Path, stream: str) -> set[int]:
 
 
 @pytest.mark.parametrize("page_b", [schema.PAGE_BYTES, 1024])  # an older file keeps its own
-def test_over_the_budget_readings_go_before_events_and_every_number_is_accounted_for(
-    tmp_path, hand, page_b
-):
+def test_over_the_budget_readings_go_before_events_and_every_number_is_accounted_for(tmp_path, hand, page_b):
     opened(tmp_path, hand).close()
     with closing(sqlite3.connect(tmp_path / "linli.db")) as db:
         for statement in ("PRAGMA journal_mode = DELETE", f"PRAGMA page_size = {page_b}", "VACUUM"):
